@@ -1,0 +1,1 @@
+//! The two ordered stages an order passes before it reaches a venue.
