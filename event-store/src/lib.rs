@@ -1,1 +1,3 @@
-//! placeholder
+//! The append-only log in PostgreSQL, and the private cluster it lives in by default.
+
+pub mod embedded;
