@@ -8,6 +8,7 @@
 //! - [`decider`]: the two functions every aggregate has, `decide` and `apply`, and the bridge to `cqrs_es`.
 //! - [`account`], [`portfolio`], [`order`], [`market`], [`quote`]: one folder an aggregate: `command`, `event`, `state`, rules.
 //! - [`risk`]: the two stages an order passes before it reaches a venue.
+//! - [`event`], [`upcast`]: an event of any aggregate and any version, read back from the log.
 //! - [`refusal`]: every stable code with which a command is refused or an order rejected.
 
 pub mod account;
@@ -15,6 +16,7 @@ pub mod amount;
 pub mod asset;
 pub mod decider;
 pub mod decimal;
+pub mod event;
 pub mod ids;
 pub mod market;
 pub mod order;
@@ -25,11 +27,13 @@ pub mod rate;
 pub mod refusal;
 pub mod risk;
 pub mod text;
+pub mod upcast;
 
 pub use amount::{Money, Quantity};
 pub use asset::Asset;
 pub use decider::Decider;
 pub use decimal::Decimal;
+pub use event::{AnyEvent, UnknownEvent};
 pub use price::Price;
 pub use rate::Rate;
 pub use refusal::{Code, Refusal};

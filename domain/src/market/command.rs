@@ -1,5 +1,7 @@
 //! What a market can be asked.
 
+#![expect(missing_docs, reason = "a variant's comment explains its fields")]
+
 use std::collections::BTreeSet;
 
 use crate::amount::{Money, Quantity};

@@ -1,5 +1,7 @@
 //! What an order can be asked.
 
+#![expect(missing_docs, reason = "a variant's comment explains its fields")]
+
 use std::collections::BTreeMap;
 
 use crate::amount::{Money, Quantity};

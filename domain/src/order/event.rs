@@ -1,5 +1,7 @@
 //! What can happen to an order.
 
+#![expect(missing_docs, reason = "a variant's comment explains its fields")]
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

@@ -110,6 +110,8 @@ pub struct OrderTicket {
     pub base: Asset,
     /// The market's quote asset.
     pub quote: Asset,
+    /// The market's lot: fills are multiples of it.
+    pub lot_size: Quantity,
     /// Bought or sold.
     pub side: OrderSide,
     /// How the price is found.
