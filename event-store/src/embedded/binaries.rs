@@ -84,24 +84,22 @@ pub(super) fn find(cluster: &Path, wanted: Option<&str>) -> Result<Binaries, Emb
             }
             vec![binaries]
         }
-        None => {
-            let folders = candidate_folders();
-            let found: Vec<_> = folders
-                .iter()
-                .filter_map(|folder| Binaries::probe(folder).ok())
-                .filter(|binaries| binaries.major >= MINIMUM_MAJOR)
-                .collect();
-            if found.is_empty() {
-                let searched: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
-                return Err(EmbeddedError::NoServer {
-                    minimum: MINIMUM_MAJOR,
-                    searched: searched.join(", "),
-                });
-            }
-            found
-        }
+        None => usable(&candidate_folders())?,
     };
     choose(cluster, wanted, found)
+}
+
+fn usable(folders: &[PathBuf]) -> Result<Vec<Binaries>, EmbeddedError> {
+    let found: Vec<_> = folders
+        .iter()
+        .filter_map(|folder| Binaries::probe(folder).ok())
+        .filter(|binaries| binaries.major >= MINIMUM_MAJOR)
+        .collect();
+    if found.is_empty() {
+        let searched: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        return Err(EmbeddedError::NoServer { minimum: MINIMUM_MAJOR, searched: searched.join(", ") });
+    }
+    Ok(found)
 }
 
 fn choose(cluster: &Path, wanted: Option<&str>, found: Vec<Binaries>) -> Result<Binaries, EmbeddedError> {
@@ -162,5 +160,11 @@ mod tests {
         let error = choose(cluster, Some("14"), found()).unwrap_err().to_string();
         assert!(error.contains("PostgreSQL 14") && error.contains("15, 16, 17"), "{error}");
         assert!(error.contains("apt install postgresql-14"), "{error}");
+    }
+
+    #[test]
+    fn without_a_server_the_error_says_what_to_install() {
+        let error = usable(&["/nowhere/bin".into()]).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/bin") && error.contains("apt install postgresql"), "{error}");
     }
 }

@@ -74,12 +74,20 @@ impl Role {
 /// How to open a cluster. The default is right for serving.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Settings of PostgreSQL, by name and value, that replace ours.
-    pub settings: Vec<(String, String)>,
+    settings: Vec<(String, String)>,
     /// A stopped data directory to copy instead of running `initdb`.
     template: Option<PathBuf>,
     /// Nobody will read the data again, so the server need not write it out at the end.
     disposable: bool,
+}
+
+impl Options {
+    /// Replaces one of our settings of PostgreSQL, for example what a measurement is about.
+    #[must_use]
+    pub fn with_setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
 }
 
 /// An open cluster: one that this process runs, or one that it found running.
