@@ -1,3 +1,6 @@
 //! The append-only log in PostgreSQL, and the private cluster it lives in by default.
 
 pub mod embedded;
+pub mod position;
+
+pub use position::LogPosition;

@@ -1,0 +1,194 @@
+//! The unit of work: a use case runs its commands on several aggregates in it, and all their events are committed together.
+//!
+//! A script runs to its end or halts. It halts when it meets a stream that is not in memory: the bus loads it and runs
+//! the script again from the start, so scripts do nothing but decide. When it halts for good, everything it applied is undone.
+
+use std::sync::Arc;
+
+use domain::{Code, Refusal, Timestamp};
+use uuid::Uuid;
+
+use crate::aggregates::{Aggregates, Kept, Slot};
+use crate::principal::Principal;
+
+/// The most events that one unit of work may have. It lets 8,190 transfers through at once.
+pub const MAX_UNIT_EVENTS: usize = 20_000;
+
+/// A stream that has to be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StreamName {
+    /// For example `account`.
+    pub aggregate_type: &'static str,
+    /// Its id.
+    pub aggregate_id: Arc<str>,
+}
+
+/// Why a script stopped before its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// These streams are not in memory: load them and run the script again.
+    Needs(Vec<StreamName>),
+    /// A rule speaks against it. Remembered under the key.
+    Refused(Refusal),
+    /// The principal may not do this. Not remembered.
+    Forbidden(Refusal),
+    /// The unit would have more than [`MAX_UNIT_EVENTS`] events. Not remembered.
+    TooLarge,
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Self {
+        match refusal.code {
+            Code::Forbidden => Halt::Forbidden(refusal),
+            _ => Halt::Refused(refusal),
+        }
+    }
+}
+
+/// An event that a unit of work has decided on, not yet in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecidedEvent {
+    /// For example `account`.
+    pub aggregate_type: &'static str,
+    /// The stream's id.
+    pub aggregate_id: Arc<str>,
+    /// Its place in the stream.
+    pub sequence: u64,
+    /// For example `FundsDeposited`.
+    pub event_type: String,
+    /// For example `1`.
+    pub event_version: String,
+    /// The event as JSON text.
+    pub payload: String,
+}
+
+/// A unit of work under way.
+#[derive(Debug)]
+pub struct Unit<'a> {
+    aggregates: &'a mut Aggregates,
+    principal: &'a Principal,
+    now: Timestamp,
+    batch: u64,
+    events: Vec<DecidedEvent>,
+}
+
+impl<'a> Unit<'a> {
+    /// Begins a unit of work for `principal` at `now`, as part of the bus's `batch`-th batch.
+    pub fn begin(
+        aggregates: &'a mut Aggregates,
+        principal: &'a Principal,
+        now: Timestamp,
+        batch: u64,
+    ) -> Self {
+        Self { aggregates, principal, now, batch, events: Vec::new() }
+    }
+
+    /// Who asks.
+    pub fn principal(&self) -> &'a Principal {
+        self.principal
+    }
+
+    /// The log's time of this decision.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// A new id, ordered by time.
+    pub fn new_id(&self) -> Arc<str> {
+        Uuid::now_v7().to_string().into()
+    }
+
+    /// # Errors
+    /// [`Halt::Forbidden`] unless the principal acts for `owner`.
+    pub fn authorise_owner(&self, owner: &str) -> Result<(), Halt> {
+        if self.principal.acts_for(owner) {
+            return Ok(());
+        }
+        Err(Halt::Forbidden(Refusal::new(
+            Code::Forbidden,
+            "this belongs to another owner; use a key of that owner",
+        )))
+    }
+
+    /// The aggregate as the log and this unit have made it; the default value if its stream is empty.
+    ///
+    /// # Errors
+    /// [`Halt::Needs`] if it is not in memory.
+    pub fn read<A: Kept>(&self, id: &str) -> Result<Arc<A>, Halt> {
+        match A::shelf(self.aggregates).get(id) {
+            Some(slot) => Ok(Arc::clone(&slot.state)),
+            None => Err(Halt::Needs(vec![StreamName { aggregate_type: A::TYPE, aggregate_id: id.into() }])),
+        }
+    }
+
+    /// # Errors
+    /// [`Halt::Needs`] with all of `ids` that are not in memory, so that they load at once.
+    pub fn want<A: Kept>(&self, ids: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), Halt> {
+        let missing: Vec<_> = ids
+            .into_iter()
+            .filter(|id| A::shelf(self.aggregates).get(id.as_ref()).is_none())
+            .map(|id| StreamName { aggregate_type: A::TYPE, aggregate_id: id.as_ref().into() })
+            .collect();
+        if missing.is_empty() { Ok(()) } else { Err(Halt::Needs(missing)) }
+    }
+
+    /// Says that `id` was made a moment ago by [`Unit::new_id`], so its stream is empty and needs no loading.
+    pub fn create<A: Kept>(&mut self, id: &Arc<str>) {
+        let slot = Slot { state: Arc::new(A::default()), sequence: 0, used: self.batch };
+        A::shelf_mut(self.aggregates).change(id, slot);
+    }
+
+    /// Decides on the command, applies the events and makes them part of the unit. Gives the events back.
+    ///
+    /// # Errors
+    /// [`Halt::Needs`], [`Halt::TooLarge`], or what the aggregate refuses.
+    pub fn execute<A: Kept>(&mut self, id: &str, command: &A::Command) -> Result<Vec<A::Event>, Halt> {
+        let shelf = A::shelf_mut(self.aggregates);
+        let Some(slot) = shelf.get(id) else {
+            return Err(Halt::Needs(vec![StreamName { aggregate_type: A::TYPE, aggregate_id: id.into() }]));
+        };
+        let decided = slot.state.decide(command, self.now)?;
+        if decided.is_empty() {
+            return Ok(decided);
+        }
+        if self.events.len() + decided.len() > MAX_UNIT_EVENTS {
+            return Err(Halt::TooLarge);
+        }
+        let id: Arc<str> = id.into();
+        let mut slot = slot.clone();
+        let state = Arc::make_mut(&mut slot.state);
+        for event in &decided {
+            state.apply(event);
+            slot.sequence += 1;
+            self.events.push(DecidedEvent {
+                aggregate_type: A::TYPE,
+                aggregate_id: Arc::clone(&id),
+                sequence: slot.sequence,
+                event_type: cqrs_es::DomainEvent::event_type(event),
+                event_version: cqrs_es::DomainEvent::event_version(event),
+                payload: serde_json::to_string(event).map_err(|error| {
+                    Refusal::new(Code::Internal, format!("an event cannot be written as JSON: {error}"))
+                })?,
+            });
+        }
+        slot.used = self.batch;
+        shelf.change(&id, slot);
+        Ok(decided)
+    }
+
+    /// How many events there are so far.
+    pub fn event_count(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Ends the unit: its events stand, in their order.
+    pub fn complete(self) -> Vec<DecidedEvent> {
+        self.aggregates.keep();
+        self.events
+    }
+
+    /// Ends the unit: nothing of it has happened.
+    pub fn abandon(self) {
+        self.aggregates.roll_back();
+    }
+}
