@@ -1,6 +1,5 @@
 -- The log. Runs as daybook_owner in a database that bootstrap.sql has prepared.
 
-GRANT USAGE ON SCHEMA log TO daybook_app;
 -- A server compares these with the migrations it knows before it serves.
 GRANT SELECT ON log._sqlx_migrations TO daybook_app;
 

@@ -30,6 +30,7 @@ BEGIN
         CREATE SCHEMA log;
         ALTER SCHEMA log OWNER TO daybook_owner;
     END IF;
+    GRANT USAGE ON SCHEMA log TO daybook_app;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'read') THEN
         CREATE SCHEMA read;
         ALTER SCHEMA read OWNER TO daybook_app;

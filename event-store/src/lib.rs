@@ -1,6 +1,47 @@
-//! The append-only log in PostgreSQL, and the private cluster it lives in by default.
+//! The append-only event log in PostgreSQL: append, read, subscribe, load streams, snapshots, keys and leadership.
+//!
+//! **Invariants.** Nothing here knows an event type of the domain. All SQL on the tables of schema `log` is in this
+//! crate and in `migrations/`. Positions are dense and in commit order; no reader stops between the events of one
+//! command; only the holder of the newest epoch appends.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`position`], [`event`], [`batch`] | the vocabulary: places, events, what is appended |
+//! | [`append`] | the one connection that writes |
+//! | [`log`] | reading and following, the tail buffer, pages for an auditor |
+//! | [`leadership`] | the lease and its epoch |
+//! | [`load`], [`snapshots`] | cold loads of one stream |
+//! | [`keys`] | what commands answered |
+//! | [`process_states`] | where background processes stand |
+//! | [`migrate`], [`role`] | the schema, and what the application's role may do |
+//! | [`clean`] | text that PostgreSQL can keep |
+//! | [`embedded`] | the private cluster it lives in by default |
 
+pub mod append;
+pub mod batch;
+pub mod clean;
 pub mod embedded;
+pub mod event;
+pub mod keys;
+pub mod leadership;
+pub mod load;
+pub mod log;
+pub mod migrate;
 pub mod position;
+pub mod process_states;
+pub mod role;
+pub mod snapshots;
 
+pub use append::{AppendError, Appender, Settled};
+pub use batch::{Batch, CommandWrite, KeyRow};
+pub use event::{Metadata, NewEvent, RecordedEvent, StreamId};
+pub use keys::{Keys, StoredOutcome};
+pub use leadership::{Leadership, LeadershipError, Lease};
+pub use load::{LoadError, load_events};
+pub use log::page::{EventFilter, EventPage, PageRequest};
+pub use log::{Log, LogError, LogId};
+pub use migrate::{MigrationError, bootstrap, check_schema, migrate};
 pub use position::LogPosition;
+pub use process_states::{ProcessStateError, ProcessStates};
+pub use role::{RoleError, check_application_role, check_durability};
+pub use snapshots::{NewSnapshot, Snapshot, Snapshots};

@@ -37,6 +37,7 @@ impl TestDatabase {
     /// Makes a database with roles, schemas and all migrations.
     pub async fn create() -> Result<Self, EmbeddedError> {
         let database = Self::create_unmigrated().await?;
+        crate::migrate(&database.connect_options(Role::Migrator).await?).await?;
         Ok(database)
     }
 
