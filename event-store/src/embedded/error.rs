@@ -138,6 +138,10 @@ pub enum EmbeddedError {
     /// The roles or the database could not be set up.
     #[error("the embedded database could not be set up: {0}")]
     Setup(#[from] sqlx::Error),
+    /// A test database could not be migrated.
+    #[cfg(any(test, feature = "testing"))]
+    #[error(transparent)]
+    Migration(#[from] crate::MigrationError),
 }
 
 impl EmbeddedError {
@@ -159,6 +163,8 @@ impl EmbeddedError {
             Self::PathNotText { .. } => "DATA_FOLDER_NOT_TEXT",
             Self::Io { .. } => "FILE_ERROR",
             Self::Setup(_) => "DATABASE_SETUP_FAILED",
+            #[cfg(any(test, feature = "testing"))]
+            Self::Migration(_) => "DATABASE_SETUP_FAILED",
         }
     }
 

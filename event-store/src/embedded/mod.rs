@@ -44,8 +44,6 @@ use supervisor::{Ending, Plan, Supervisor};
 pub const DATABASE: &str = "daybook";
 /// The cluster's superuser, used to set it up and never to serve.
 const SUPERUSER: &str = "postgres";
-/// What makes the roles and schemas; it only adds what is missing.
-const BOOTSTRAP: &str = include_str!("../../../migrations/bootstrap.sql");
 /// How long an attaching program waits for a server that another one is starting.
 const ATTACH_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -203,7 +201,7 @@ impl Cluster {
         }
         connection.close().await?;
         let mut connection = PgConnection::connect_with(&self.options_for(Role::Superuser, database)).await?;
-        sqlx::raw_sql(BOOTSTRAP).execute(&mut connection).await?;
+        crate::bootstrap(&mut connection).await?;
         connection.close().await?;
         Ok(())
     }
