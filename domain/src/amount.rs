@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::asset::Asset;
 use crate::decimal::{Decimal, write_units};
 use crate::refusal::{Code, Refusal};
+use crate::rounding::{Rounding, mul_div};
 
 /// Marks an amount as cash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -150,6 +151,53 @@ impl<K: Kind> Amount<K> {
     pub fn minus(&self, other: Self) -> Result<Self, Refusal> {
         self.same_asset(&other)?;
         Self::from_units(self.asset, self.units.checked_sub(other.units).ok_or_else(out_of_range)?)
+    }
+
+    /// Adds what has happened. The decision checked that the sum is in range and of one asset, so a sum that is not can only
+    /// come from a log that was tampered with, which its hashes tell; the amount then stays as it was, because applying an
+    /// event never fails.
+    pub(crate) fn accumulate(&mut self, other: Self) {
+        if let Ok(sum) = self.plus(other) {
+            *self = sum;
+        }
+    }
+
+    /// `self × part / whole` of two amounts of one asset, rounded as said: a share of a cost.
+    ///
+    /// # Errors
+    /// [`Code::CurrencyMismatch`] if part and whole are of different assets; [`Code::AmountOutOfRange`], also when `whole` is
+    /// not above zero; [`Code::TickAndLotTooFine`] if [`Rounding::Exact`] does not hold.
+    pub fn share<P: Kind>(
+        &self,
+        part: Amount<P>,
+        whole: Amount<P>,
+        rounding: Rounding,
+    ) -> Result<Self, Refusal> {
+        part.same_asset(&whole)?;
+        Self::from_units(self.asset, mul_div(self.units, part.units, whole.units, rounding)?)
+    }
+
+    /// Whether it is a whole multiple of `lot`; of a lot of another asset or of nothing it never is.
+    pub fn is_multiple_of(&self, lot: Self) -> bool {
+        self.asset == lot.asset && lot.units != 0 && self.units % lot.units == 0
+    }
+
+    /// The nearest multiple of `lot` towards zero. A lot of nothing leaves the amount as it is.
+    ///
+    /// # Errors
+    /// [`Code::CurrencyMismatch`].
+    pub fn floor_to(&self, lot: Self) -> Result<Self, Refusal> {
+        self.same_asset(&lot)?;
+        Ok(if lot.units == 0 { *self } else { Self { units: self.units - self.units % lot.units, ..*self } })
+    }
+
+    /// The larger of two amounts of the same asset.
+    ///
+    /// # Errors
+    /// [`Code::CurrencyMismatch`].
+    pub fn max(&self, other: Self) -> Result<Self, Refusal> {
+        self.same_asset(&other)?;
+        Ok(if self.units >= other.units { *self } else { other })
     }
 
     /// The same magnitude with the other sign.

@@ -9,7 +9,7 @@ use crate::refusal::{Code, Refusal};
 
 /// An exact decimal number: `units × 10^-scale`, kept without trailing zeros, so equal numbers are equal values.
 ///
-/// At most 38 significant digits and 18 digits after the point; no exponent, no leading `+`. It knows no arithmetic:
+/// Every number of 38 significant digits fits, with at most 18 digits after the point; no exponent, no leading `+`. It knows no arithmetic:
 /// it is what crosses the border, and becomes [`crate::Money`], [`crate::Quantity`], [`crate::Price`] or [`crate::Rate`] inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Decimal {
@@ -103,15 +103,15 @@ impl FromStr for Decimal {
     }
 }
 
-/// Writes `units × 10^-scale` with exactly `scale` digits after the point.
+/// Writes `units × 10^-scale` with exactly `scale` digits after the point. Nothing is ever written as minus zero.
 pub(crate) fn write_units(f: &mut fmt::Formatter<'_>, units: i128, scale: u8) -> fmt::Result {
     let sign = if units < 0 { "-" } else { "" };
-    let magnitude = units.unsigned_abs();
-    if scale == 0 {
-        return write!(f, "{sign}{magnitude}");
-    }
-    let one = 10u128.pow(u32::from(scale));
-    write!(f, "{sign}{}.{:0width$}", magnitude / one, magnitude % one, width = usize::from(scale))
+    let scale = usize::from(scale);
+    // At least one digit before the point.
+    let digits = format!("{:0>width$}", units.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    let point = if scale == 0 { "" } else { "." };
+    write!(f, "{sign}{whole}{point}{fraction}")
 }
 
 impl fmt::Display for Decimal {

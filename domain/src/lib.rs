@@ -3,7 +3,7 @@
 //! Everything here is pure: the same history and the same command give the same events on every machine. There is
 //! no I/O, no clock, no randomness and no floating point; the time of a decision is an argument.
 //!
-//! - [`decimal`], [`asset`], [`amount`], [`price`], [`rate`]: exact numbers.
+//! - [`decimal`], [`asset`], [`amount`], [`price`], [`rate`], [`rounding`]: exact numbers.
 //! - [`ids`], [`text`]: the names of things.
 //! - [`decider`]: the two functions every aggregate has, `decide` and `apply`, and the bridge to `cqrs_es`.
 //! - [`account`], [`portfolio`], [`order`], [`market`], [`quote`]: one folder an aggregate: `command`, `event`, `state`, rules.
@@ -26,6 +26,7 @@ pub mod quote;
 pub mod rate;
 pub mod refusal;
 pub mod risk;
+pub mod rounding;
 pub mod text;
 pub mod upcast;
 

@@ -6,9 +6,14 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::amount::{Money, Quantity};
+use crate::amount::{MAX_UNITS, Money, Quantity};
+use crate::asset::Asset;
 use crate::decimal::Decimal;
+use crate::rate::Rate;
 use crate::refusal::{Code, Refusal};
+use crate::rounding::mul_div;
+
+pub use crate::rounding::Rounding;
 
 /// A price above or at zero: an exact decimal number of the quote asset for one whole base asset. The market it belongs
 /// to says which assets these are. As JSON a string without trailing zeros, such as `"61837.63"`.
@@ -17,55 +22,24 @@ pub struct Price(i128);
 
 /// Digits after the point in which prices are kept inside.
 const SCALE: u8 = 12;
-const ONE: i128 = 10i128.pow(SCALE as u32);
-
-/// How a result that falls between two smallest units is rounded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rounding {
-    /// To the smaller magnitude.
-    Down,
-    /// To the larger magnitude.
-    Up,
-    /// To the nearer; a tie goes to the even neighbour.
-    HalfEven,
-    /// Not at all: what does not divide is refused.
-    Exact,
-}
 
 fn too_large() -> Refusal {
     Refusal::new(Code::AmountOutOfRange, "the price, or a result computed from it, is too large")
 }
 
-/// `numerator / denominator` with the rounding said. `denominator` is above zero.
-///
-/// # Errors
-/// [`Code::TickAndLotTooFine`] if [`Rounding::Exact`] was asked for and it does not divide.
-pub(crate) fn divide(numerator: i128, denominator: i128, rounding: Rounding) -> Result<i128, Refusal> {
-    let (quotient, remainder) = (numerator / denominator, numerator % denominator);
-    if remainder == 0 {
-        return Ok(quotient);
-    }
-    let away = numerator.signum();
-    Ok(match rounding {
-        Rounding::Down => quotient,
-        Rounding::Up => quotient + away,
-        Rounding::HalfEven => {
-            let rest = denominator.unsigned_abs() - remainder.unsigned_abs();
-            match remainder.unsigned_abs().cmp(&rest) {
-                std::cmp::Ordering::Less => quotient,
-                std::cmp::Ordering::Greater => quotient + away,
-                std::cmp::Ordering::Equal => quotient + if quotient % 2 == 0 { 0 } else { away },
-            }
-        }
-        Rounding::Exact => {
-            return Err(Refusal::new(Code::TickAndLotTooFine, "the result does not fit the asset's scale"));
-        }
-    })
-}
-
 impl Price {
     /// Zero: no price at all, below every other.
     pub const ZERO: Price = Price(0);
+
+    fn from_units(units: i128) -> Result<Self, Refusal> {
+        if units < 0 {
+            return Err(Refusal::new(Code::AmountNotPositive, "a price may not be below zero"));
+        }
+        if units > MAX_UNITS {
+            return Err(too_large());
+        }
+        Ok(Self(units))
+    }
 
     /// The price that a decimal number says.
     ///
@@ -73,14 +47,11 @@ impl Price {
     /// [`Code::AmountNotPositive`] unless above zero, [`Code::TooManyDecimals`] with more than 12 digits after the
     /// point, [`Code::AmountOutOfRange`].
     pub fn from_decimal(number: Decimal) -> Result<Self, Refusal> {
-        let units = number.units_at(SCALE)?;
-        if units <= 0 {
+        let price = Self::from_units(number.units_at(SCALE)?)?;
+        if price == Self::ZERO {
             return Err(Refusal::new(Code::AmountNotPositive, "a price must be above zero"));
         }
-        if units > crate::amount::MAX_UNITS {
-            return Err(too_large());
-        }
-        Ok(Self(units))
+        Ok(price)
     }
 
     /// The number alone.
@@ -108,18 +79,18 @@ impl Price {
         if floor == self {
             return Ok(self);
         }
-        floor.0.checked_add(tick.0).map(Self).ok_or_else(too_large)
+        Self::from_units(floor.0.checked_add(tick.0).ok_or_else(too_large)?)
     }
 
-    /// This price times `1 + by` (`by` in parts of one hundred million, may be negative), not yet on a tick.
+    /// This price times `1 + by` (`by` in parts of one hundred million, may be negative), not yet on a tick and never below
+    /// zero. It is rounded towards this price, so a price lies within a band exactly if it lies within what this gives.
     ///
     /// # Errors
     /// [`Code::AmountOutOfRange`].
     pub fn moved_by(self, by: i64) -> Result<Self, Refusal> {
-        let factor = i128::from(crate::rate::Rate::ONE_UNITS) + i128::from(by);
-        let units =
-            self.0.checked_mul(factor).ok_or_else(too_large)? / i128::from(crate::rate::Rate::ONE_UNITS);
-        Ok(Self(units.max(0)))
+        let one = i128::from(Rate::ONE_UNITS);
+        let rounding = if by < 0 { Rounding::Up } else { Rounding::Down };
+        Self::from_units(mul_div(self.0, (one + i128::from(by)).max(0), one, rounding)?)
     }
 
     /// What `quantity` costs at this price in `quote`, rounded as said. On a registered market a price on the tick times
@@ -127,45 +98,36 @@ impl Price {
     ///
     /// # Errors
     /// [`Code::AmountOutOfRange`]; [`Code::TickAndLotTooFine`] if [`Rounding::Exact`] does not hold.
-    pub fn notional(
-        self,
-        quantity: Quantity,
-        quote: crate::Asset,
-        rounding: Rounding,
-    ) -> Result<Money, Refusal> {
-        // units_quote = price_units/10^12 × quantity_units/10^base × 10^quote, common powers of ten removed first.
-        let down = u32::from(SCALE) + u32::from(quantity.asset().scale());
-        let up = u32::from(quote.scale());
-        let common = down.min(up);
-        let product = self.0.checked_mul(quantity.units());
-        let (numerator, denominator) = match product.and_then(|p| p.checked_mul(10i128.pow(up - common))) {
-            Some(numerator) => (numerator, 10i128.checked_pow(down - common).ok_or_else(too_large)?),
-            None => return Err(too_large()),
-        };
-        Money::from_units(quote, divide(numerator, denominator, rounding)?)
+    pub fn notional(self, quantity: Quantity, quote: Asset, rounding: Rounding) -> Result<Money, Refusal> {
+        let (up, down) = conversion(quantity.asset(), quote);
+        let scaled = quantity.units().checked_mul(up).ok_or_else(too_large)?;
+        Money::from_units(quote, mul_div(self.0, scaled, down, rounding)?)
     }
 
-    /// The largest multiple of `lot` whose notional does not exceed `budget`.
+    /// The largest multiple of `lot` whose notional does not exceed `budget`; none if the budget is below zero.
     ///
     /// # Errors
-    /// [`Code::AmountOutOfRange`]; [`Code::NoReferencePrice`] at price zero.
+    /// [`Code::AmountOutOfRange`]; [`Code::NoReferencePrice`] at price zero or a lot of nothing.
     pub fn affordable(self, budget: Money, lot: Quantity) -> Result<Quantity, Refusal> {
-        let base = lot.asset();
-        let per_lot_numerator = self.0.checked_mul(lot.units()).ok_or_else(too_large)?;
-        if per_lot_numerator <= 0 {
+        let (up, down) = conversion(lot.asset(), budget.asset());
+        let lot_costs = self.0.checked_mul(lot.units()).and_then(|product| product.checked_mul(up));
+        let lot_costs = lot_costs.ok_or_else(too_large)?;
+        if lot_costs <= 0 {
             return Err(Refusal::new(Code::NoReferencePrice, "there is no price to compute a quantity from"));
         }
-        let down = u32::from(SCALE) + u32::from(base.scale());
-        let up = u32::from(budget.asset().scale());
-        let common = down.min(up);
-        let budget_units = budget
-            .units()
-            .max(0)
-            .checked_mul(10i128.checked_pow(down - common).ok_or_else(too_large)?)
-            .ok_or_else(too_large)?;
-        let per_lot = per_lot_numerator.checked_mul(10i128.pow(up - common)).ok_or_else(too_large)?;
-        Quantity::from_units(base, (budget_units / per_lot).checked_mul(lot.units()).ok_or_else(too_large)?)
+        let lots = mul_div(budget.units().max(0), down, lot_costs, Rounding::Down)?;
+        Quantity::from_units(lot.asset(), lots.checked_mul(lot.units()).ok_or_else(too_large)?)
     }
+}
+
+/// The factor and the divisor that turn price units times quantity units into units of the quote asset:
+/// `10^quote / 10^(12 + base)` without the powers of ten that both have.
+fn conversion(base: Asset, quote: Asset) -> (i128, i128) {
+    let down = u32::from(SCALE) + u32::from(base.scale());
+    let up = u32::from(quote.scale());
+    let common = down.min(up);
+    // Scales of assets are at most 8, so the larger of these is 10^20.
+    (10i128.pow(up - common), 10i128.pow(down - common))
 }
 
 impl PartialOrd for Price {
@@ -202,8 +164,9 @@ impl Serialize for Price {
 
 impl<'de> Deserialize<'de> for Price {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        // Unlike people, events may say zero: the floor of a sale that takes any price.
+        let number = Decimal::deserialize(deserializer)?;
+        number.units_at(SCALE).and_then(Self::from_units).map_err(serde::de::Error::custom)
     }
 }
 

@@ -6,8 +6,10 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::amount::{Amount, Kind};
 use crate::decimal::Decimal;
 use crate::refusal::{Code, Refusal};
+use crate::rounding::{Rounding, mul_div};
 
 /// A fraction from 0 to 1 in steps of one hundred-millionth: a hundredth of a basis point is `0.000001`.
 /// As JSON a string: `"0.001"` is ten basis points.
@@ -42,6 +44,15 @@ impl Rate {
             Ok(units) if units <= Self::ONE_UNITS => Ok(Self(units)),
             _ => Err(Refusal::new(Code::MalformedInput, "a fee must lie from 0 to 10000 basis points")),
         }
+    }
+
+    /// This fraction of an amount, rounded as said: a fee is rounded up.
+    ///
+    /// # Errors
+    /// [`Code::TickAndLotTooFine`] if [`Rounding::Exact`] does not hold.
+    pub fn of<K: Kind>(self, amount: Amount<K>, rounding: Rounding) -> Result<Amount<K>, Refusal> {
+        let units = mul_div(amount.units(), i128::from(self.0), i128::from(Self::ONE_UNITS), rounding)?;
+        Amount::from_units(amount.asset(), units)
     }
 
     /// In parts of one hundred million.

@@ -1,5 +1,7 @@
 //! What an account can be asked.
 
+#![expect(missing_docs, reason = "a variant's comment explains its fields")]
+
 use crate::Timestamp;
 use crate::account::AccountKind;
 use crate::amount::Money;

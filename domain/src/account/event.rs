@@ -1,5 +1,7 @@
 //! What can happen to an account.
 
+#![expect(missing_docs, reason = "a variant's comment explains its fields")]
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

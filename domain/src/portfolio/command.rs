@@ -1,5 +1,7 @@
 //! What a portfolio can be asked.
 
+#![expect(missing_docs, reason = "a variant's comment explains its fields")]
+
 use crate::amount::{Money, Quantity};
 use crate::asset::Asset;
 use crate::decimal::Decimal;
