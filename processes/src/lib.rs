@@ -1,1 +1,4 @@
-//! placeholder
+//! What acts by itself: feeds, the paper venue, timers.
+
+pub mod feed;
+pub mod observed_book;
