@@ -93,6 +93,12 @@ impl Price {
         Self::from_units(mul_div(self.0, (one + i128::from(by)).max(0), one, rounding)?)
     }
 
+    /// The price half-way to another, rounded down at the twelfth digit.
+    #[must_use]
+    pub fn middle(self, other: Self) -> Self {
+        Self(i128::midpoint(self.0, other.0))
+    }
+
     /// What `quantity` costs at this price in `quote`, rounded as said. On a registered market a price on the tick times
     /// a quantity on the lot is always exact.
     ///

@@ -8,10 +8,11 @@ use crate::amount::{Money, Quantity};
 use crate::asset::Asset;
 use crate::decider::Decider;
 use crate::ids::Symbol;
-use crate::market::{MarketCommand, MarketEvent};
+use crate::market::{Book, MarketCommand, MarketEvent, RestingOrder};
 use crate::price::Price;
 use crate::rate::Rate;
 use crate::refusal::{Code, Refusal};
+use crate::text::{MAX_REFERENCE, clean_name};
 
 /// Where a market's orders trade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -82,6 +83,8 @@ pub struct Registered {
     pub trade_count: u64,
     /// Price of the last trade.
     pub last_price: Option<Price>,
+    /// Resting orders; empty unless the venue is internal.
+    pub book: Book,
 }
 
 impl Market {
@@ -94,14 +97,93 @@ impl Market {
     }
 }
 
+impl Registered {
+    /// What an internal market's orders are measured by: the price of the last trade, else the middle of the book, else the
+    /// one side there is. A paper market's reference is that of its [`crate::quote::Quote`].
+    pub fn reference_price(&self) -> Option<Price> {
+        self.last_price.or_else(|| match (self.book.best_bid(), self.book.best_ask()) {
+            (Some(bid), Some(ask)) => Some(bid.middle(ask)),
+            (bid, ask) => bid.or(ask),
+        })
+    }
+}
+
 impl Decider for Market {
     const TYPE: &'static str = "market";
     type Command = MarketCommand;
     type Event = MarketEvent;
 
-    fn decide(&self, _command: &MarketCommand, _now: Timestamp) -> Result<Vec<MarketEvent>, Refusal> {
-        Ok(Vec::new())
+    fn decide(&self, command: &MarketCommand, _now: Timestamp) -> Result<Vec<MarketEvent>, Refusal> {
+        match command {
+            MarketCommand::Register { instrument } => {
+                if self.registered.is_some() {
+                    let message = format!("there is a market {} already", instrument.symbol);
+                    return Err(Refusal::new(Code::AlreadyExists, message).at("symbol"));
+                }
+                instrument.check()?;
+                Ok(vec![MarketEvent::InstrumentRegistered { instrument: instrument.clone() }])
+            }
+            MarketCommand::Halt { reason } => {
+                if self.registered()?.status == MarketStatus::Halted {
+                    return Err(Refusal::new(Code::MarketHalted, "the market is halted already"));
+                }
+                let reason = clean_name(reason.clone(), MAX_REFERENCE).map_err(|r| r.at("reason"))?;
+                Ok(vec![MarketEvent::TradingHalted { reason }])
+            }
+            MarketCommand::Resume { reason } => {
+                if self.registered()?.status == MarketStatus::Trading {
+                    return Err(Refusal::new(Code::MarketNotHalted, "the market is not halted"));
+                }
+                let reason = clean_name(reason.clone(), MAX_REFERENCE).map_err(|r| r.at("reason"))?;
+                Ok(vec![MarketEvent::TradingResumed { reason }])
+            }
+            MarketCommand::Match { order, barred } => {
+                Ok(self.registered()?.match_incoming(order, barred)?.events)
+            }
+            MarketCommand::Unbook { order_id, code } => Ok(match self.registered()?.book.get(order_id) {
+                Some(_) => vec![MarketEvent::OrderUnbooked { order_id: order_id.clone(), code: *code }],
+                None => Vec::new(),
+            }),
+        }
     }
 
-    fn apply(&mut self, _event: &MarketEvent) {}
+    fn apply(&mut self, event: &MarketEvent) {
+        if let MarketEvent::InstrumentRegistered { instrument } = event {
+            self.registered = Some(Registered {
+                instrument: instrument.clone(),
+                status: MarketStatus::Trading,
+                trade_count: 0,
+                last_price: None,
+                book: Book::default(),
+            });
+        } else if let Some(registered) = &mut self.registered {
+            registered.apply(event);
+        }
+    }
+}
+
+impl Registered {
+    fn apply(&mut self, event: &MarketEvent) {
+        match event {
+            MarketEvent::InstrumentRegistered { .. } => {}
+            MarketEvent::TradingHalted { .. } => self.status = MarketStatus::Halted,
+            MarketEvent::TradingResumed { .. } => self.status = MarketStatus::Trading,
+            MarketEvent::OrderBooked { order_id, portfolio_id, account_id, owner, side, price, quantity } => {
+                let order = RestingOrder {
+                    order_id: order_id.clone(),
+                    portfolio_id: portfolio_id.clone(),
+                    account_id: account_id.clone(),
+                    owner: owner.as_str().into(),
+                    quantity: *quantity,
+                };
+                self.book.insert(*side, *price, order);
+            }
+            MarketEvent::TradeExecuted { maker_order_id, price, maker_remaining, .. } => {
+                self.trade_count += 1;
+                self.last_price = Some(*price);
+                self.book.leave(maker_order_id, *maker_remaining);
+            }
+            MarketEvent::OrderUnbooked { order_id, .. } => self.book.remove(order_id),
+        }
+    }
 }

@@ -7,6 +7,7 @@ use crate::Timestamp;
 use crate::amount::{Money, Quantity};
 use crate::decider::Decider;
 use crate::ids::Symbol;
+use crate::order::OrderSide;
 use crate::price::Price;
 use crate::refusal::Refusal;
 
@@ -68,7 +69,10 @@ pub struct ObservedWindow {
 #[derive(Clone, Debug, PartialEq)]
 pub enum QuoteCommand {
     /// Write a window down. One that is not after the last one is left out, so a feed may repeat itself.
-    Observe { window: ObservedWindow },
+    Observe {
+        /// What was observed.
+        window: ObservedWindow,
+    },
 }
 
 /// A fact about an outside market.
@@ -76,7 +80,10 @@ pub enum QuoteCommand {
 #[serde(deny_unknown_fields)]
 pub enum QuoteEvent {
     /// A window in which something changed.
-    PriceObserved { window: ObservedWindow },
+    PriceObserved {
+        /// What was observed.
+        window: ObservedWindow,
+    },
 }
 
 crate::domain_event!(QuoteEvent { PriceObserved });
@@ -92,6 +99,26 @@ pub struct Quote {
     pub last_price: Option<Price>,
     /// Start of the last window.
     pub opened_at: Option<Timestamp>,
+}
+
+impl Quote {
+    /// What orders are measured by: the middle of the last observed best bid and ask, else the price of the last trade,
+    /// else the one side there is.
+    pub fn reference_price(&self) -> Option<Price> {
+        match (&self.bid, &self.ask) {
+            (Some(bid), Some(ask)) => Some(bid.price.middle(ask.price)),
+            (bid, ask) => self.last_price.or(bid.as_ref().or(ask.as_ref()).map(|level| level.price)),
+        }
+    }
+
+    /// The best observed price an order of `side` can meet.
+    pub fn best_opposite(&self, side: OrderSide) -> Option<Price> {
+        let level = match side {
+            OrderSide::Buy => &self.ask,
+            OrderSide::Sell => &self.bid,
+        };
+        level.as_ref().map(|level| level.price)
+    }
 }
 
 impl Decider for Quote {

@@ -1,1 +1,0 @@
-//! The two ordered stages an order passes before it reaches a venue.
