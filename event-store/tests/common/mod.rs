@@ -1,12 +1,15 @@
 //! A fresh database with a leader that appends to it.
 #![allow(dead_code, missing_docs)]
 
+pub mod proxy;
+
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use event_store::embedded::testing::TestDatabase;
 use event_store::{
-    Appender, Batch, CommandWrite, KeyRow, Leadership, Lease, Log, LogPosition, NewEvent, StreamId,
+    Appender, Batch, CommandWrite, KeyRow, Leadership, Lease, Log, LogPosition, NewEvent, RecordedEvent,
+    StreamId,
 };
 use uuid::Uuid;
 
@@ -42,6 +45,11 @@ impl Writer {
     /// The log as another node opens it.
     pub async fn open_log(&self) -> Log {
         Log::open(self.database.app.clone()).await.unwrap()
+    }
+
+    /// What the database itself has after a position, as a reader gets it whose tail does not reach back so far.
+    pub async fn stored(&self, after: LogPosition, max_events: usize) -> Vec<RecordedEvent> {
+        self.open_log().await.read(after, max_events).await.unwrap()
     }
 
     pub async fn count(&self, table: &str) -> i64 {
@@ -93,6 +101,25 @@ pub fn key_row(key: &str) -> KeyRow {
     }
 }
 
-pub fn micros(moment: DateTime<Utc>) -> i64 {
-    moment.timestamp_micros()
+/// Returns once a session of the application waits for a lock in this database.
+pub async fn until_a_backend_waits_for_a_lock(database: &TestDatabase) {
+    until(|| async {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity \
+             WHERE datname = current_database() AND wait_event_type = 'Lock')",
+        )
+        .fetch_one(&database.superuser)
+        .await
+        .unwrap()
+    })
+    .await;
+}
+
+/// Asks until the answer is yes, for at most ten seconds.
+pub async fn until<F: Future<Output = bool>>(ask: impl Fn() -> F) {
+    let begun = std::time::Instant::now();
+    while !ask().await {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it did not happen in time");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
