@@ -1,0 +1,26 @@
+//! Money comes in from the world.
+
+use domain::account::{Account, AccountCommand, AccountEvent};
+
+use crate::request::{Answer, MoneyMovement};
+use crate::unit::{Halt, Unit};
+use crate::use_cases::{Blame, authorise_account};
+
+pub(super) fn run(command: &MoneyMovement, unit: &mut Unit<'_>) -> Result<Answer, Halt> {
+    authorise_account(unit, &command.account_id).at("accountId")?;
+    let events = unit
+        .execute::<Account>(
+            command.account_id.as_str(),
+            &AccountCommand::Deposit {
+                amount: command.amount,
+                reference: command.reference.clone(),
+                effective_at: command.effective_at,
+            },
+        )
+        .number_at("amount")?;
+    let movement_id = events.iter().find_map(|event| match event {
+        AccountEvent::FundsDeposited { movement_id, .. } => Some(movement_id.clone()),
+        _ => None,
+    });
+    Ok(Answer { account_id: Some(command.account_id.clone()), movement_id, ..Answer::default() })
+}
