@@ -31,6 +31,10 @@ BEGIN
         ALTER SCHEMA log OWNER TO daybook_owner;
     END IF;
     GRANT USAGE ON SCHEMA log TO daybook_app;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'ticks') THEN
+        CREATE SCHEMA ticks;
+        ALTER SCHEMA ticks OWNER TO daybook_owner;
+    END IF;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'read') THEN
         CREATE SCHEMA read;
         ALTER SCHEMA read OWNER TO daybook_app;

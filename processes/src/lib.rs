@@ -2,3 +2,5 @@
 
 pub mod feed;
 pub mod observed_book;
+pub mod tick_archive;
+pub mod windows;
