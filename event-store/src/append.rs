@@ -9,7 +9,7 @@ mod error;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection, Row};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
 
 use crate::batch::{Batch, remaining};
 use crate::{Lease, Log, LogPosition};
@@ -200,7 +200,7 @@ impl Appender {
     async fn open_session(&self) -> Result<Session, AppendError> {
         let connect = async {
             let mut connection = self.options.connect().await?;
-            sqlx::raw_sql(SESSION).execute(&mut connection).await?;
+            connection.execute(SESSION).await?;
             let row =
                 sqlx::query("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
                     .fetch_one(&mut connection)

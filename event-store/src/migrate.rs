@@ -2,7 +2,7 @@
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 use thiserror::Error;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -54,7 +54,7 @@ impl From<MigrateError> for MigrationError {
 /// # Errors
 /// When the connection's role may not do so.
 pub async fn bootstrap(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(BOOTSTRAP).execute(connection).await?;
+    connection.execute(BOOTSTRAP).await?;
     Ok(())
 }
 
@@ -79,7 +79,7 @@ pub async fn migrate(migrator: &PgConnectOptions) -> Result<(), MigrationError> 
     if member != Some(true) {
         return Err(MigrationError::NotMigrator(role));
     }
-    sqlx::raw_sql("SET ROLE daybook_owner; SET search_path = log").execute(&mut connection).await?;
+    connection.execute("SET ROLE daybook_owner; SET search_path = log").await?;
     let migrated = MIGRATIONS.run_direct(&mut connection).await;
     connection.close().await?;
     Ok(migrated?)
