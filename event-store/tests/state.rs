@@ -1,0 +1,73 @@
+//! Kept beside the log: stored outcomes, and where processes stand.
+
+mod common;
+
+use chrono::{TimeDelta, Utc};
+use common::{Writer, event, keyed, lead};
+use event_store::{Keys, LogPosition, ProcessStateError, ProcessStates};
+use serde_json::json;
+
+#[tokio::test]
+async fn old_keys_are_pruned_in_small_steps_and_young_ones_stay() {
+    let mut writer = Writer::start().await;
+    let begun = Utc::now();
+    for number in 0..5 {
+        let mut batch = writer.batch(vec![keyed(&format!("old-{number}"), vec![event("a", number + 1)])]);
+        batch.recorded_at = begun - TimeDelta::days(8);
+        writer.appender.append(&batch).await.unwrap();
+    }
+    writer.append(vec![keyed("young", vec![])]).await;
+
+    let keys = Keys::new(writer.database.app.clone());
+    let week_ago = begun - TimeDelta::days(7);
+    assert_eq!(keys.prune(week_ago, 3).await.unwrap(), 3);
+    assert_eq!(keys.prune(week_ago, 3).await.unwrap(), 2);
+    assert_eq!(keys.prune(week_ago, 3).await.unwrap(), 0);
+    let young = ("alice".to_owned(), "young".to_owned());
+    let found = keys.lookup(&[young.clone(), ("alice".to_owned(), "old-1".to_owned())]).await.unwrap();
+    assert_eq!(found.into_keys().collect::<Vec<_>>(), [young]);
+    assert_eq!(writer.count("events").await, 5, "events are not pruned");
+}
+
+#[tokio::test]
+async fn looking_up_no_keys_finds_none() {
+    let writer = Writer::start().await;
+    assert!(Keys::new(writer.database.app.clone()).lookup(&[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_process_goes_on_where_the_last_leader_saved_it() {
+    let writer = Writer::start().await;
+    let states = ProcessStates::new(writer.database.app.clone(), writer.lease.epoch());
+    assert_eq!(states.load("feed").await.unwrap(), None);
+    states.save("feed", LogPosition(7), &json!({"pass": 1})).await.unwrap();
+    states.save("feed", LogPosition(9), &json!({"pass": 2})).await.unwrap();
+
+    let next = lead(&writer.database, "node-2").await;
+    let next = ProcessStates::new(writer.database.app.clone(), next.epoch());
+    assert_eq!(next.load("feed").await.unwrap(), Some((LogPosition(9), json!({"pass": 2}))));
+    assert_eq!(next.load("another").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_deposed_leader_cannot_save_a_process_that_the_next_one_has_loaded() {
+    let writer = Writer::start().await;
+    let old = ProcessStates::new(writer.database.app.clone(), writer.lease.epoch());
+    old.load("feed").await.unwrap();
+    old.save("feed", LogPosition(1), &json!("old")).await.unwrap();
+
+    let lease = lead(&writer.database, "node-2").await;
+    let new = ProcessStates::new(writer.database.app.clone(), lease.epoch());
+    new.load("feed").await.unwrap();
+    let late = old.save("feed", LogPosition(2), &json!("late")).await;
+    assert!(matches!(late, Err(ProcessStateError::Deposed(_))));
+    assert!(matches!(old.load("feed").await, Err(ProcessStateError::Deposed(_))));
+    assert_eq!(new.load("feed").await.unwrap(), Some((LogPosition(1), json!("old"))));
+    assert!(
+        matches!(
+            new.save("never loaded", LogPosition(1), &json!(1)).await,
+            Err(ProcessStateError::Deposed(_))
+        ),
+        "saving what was not loaded would overwrite what it says"
+    );
+}
