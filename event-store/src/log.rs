@@ -87,7 +87,7 @@ impl Drop for Inner {
 }
 
 impl Log {
-    /// Opens the log and starts to follow it. Takes one connection of the pool for listening.
+    /// Opens the log and starts to follow it, over a connection of its own beside the pool.
     ///
     /// # Errors
     /// When PostgreSQL does not answer or has no log.

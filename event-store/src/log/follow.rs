@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -29,16 +29,31 @@ pub(super) fn start(inner: &Arc<Inner>, poll: Duration) -> Vec<AbortHandle> {
 
 /// Passes announcements on. A lost connection loses some of them; the poll makes up for that.
 async fn listen(pool: PgPool, announced: watch::Sender<LogPosition>) {
-    while !pool.is_closed() {
-        if let Err(error) = listen_once(&pool, &announced).await {
-            tracing::debug!(%error, "listening for appends failed, trying again");
+    let listening = async {
+        loop {
+            if let Err(error) = listen_once(&pool, &announced).await {
+                tracing::debug!(%error, "listening for appends failed, trying again");
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    tokio::select! {
+        () = pool.close_event() => {}
+        () = listening => {}
     }
 }
 
 async fn listen_once(pool: &PgPool, announced: &watch::Sender<LogPosition>) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
+    // A connection of its own: one of the caller's pool would be missing there, and would go back to it in the middle
+    // of a message when this task is ended.
+    let options = pool.connect_options().as_ref().clone().application_name("daybook listener");
+    let own = PgPoolOptions::new()
+        .max_connections(1)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_lazy_with(options);
+    let mut listener = PgListener::connect_with(&own).await?;
     listener.listen(CHANNEL).await?;
     loop {
         let notification = listener.recv().await?;

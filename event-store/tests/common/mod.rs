@@ -62,8 +62,17 @@ impl Writer {
 
 /// Makes the node lead, whoever led before.
 pub async fn lead(database: &TestDatabase, node: &str) -> Lease {
-    sqlx::query("UPDATE log.log_head SET lease_until = '-infinity'").execute(&database.app).await.unwrap();
-    Leadership::new(database.app.clone()).acquire(node, TTL).await.unwrap().unwrap()
+    let leadership = Leadership::new(database.app.clone());
+    loop {
+        // The leader's next append extends its lease again, so this may take more than one attempt.
+        sqlx::query("UPDATE log.log_head SET lease_until = '-infinity'")
+            .execute(&database.app)
+            .await
+            .unwrap();
+        if let Some(lease) = leadership.acquire(node, TTL).await.unwrap() {
+            return lease;
+        }
+    }
 }
 
 pub fn event(id: &str, sequence: u64) -> NewEvent {
