@@ -167,8 +167,8 @@ fn filters_refuse_before_anything_is_written() {
     let mut nowhere = limit(&buyer, ACME, OrderSide::Buy, "1", "10");
     nowhere.symbol = Symbol::new("NO-WHERE");
     assert_eq!(house.refused(&principal, Command::PlaceOrder(nowhere)), Code::MarketNotFound);
-    house.register("ACME-EUR", Venue::Internal);
-    let elsewhere = Command::PlaceOrder(limit(&buyer, "ACME-EUR", OrderSide::Buy, "1", "10"));
+    house.register("ACME-BTC", Venue::Internal);
+    let elsewhere = Command::PlaceOrder(limit(&buyer, "ACME-BTC", OrderSide::Buy, "1", "10"));
     assert_eq!(house.refused(&principal, elsewhere), Code::QuoteAssetMismatch);
 }
 
