@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use chrono::{DateTime, Duration};
 use domain::{Code, Decider, Refusal, Timestamp};
+use proptest::test_runner::{Config, RngSeed};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -198,5 +199,31 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
             return value;
         }
+    }
+}
+
+/// How property tests run: always the same `cases` cases, unless `PROPTEST_CASES` and `PROPTEST_RNG_SEED` say otherwise. For a
+/// long run over new ground: `PROPTEST_CASES=100000 PROPTEST_RNG_SEED=$RANDOM cargo test -p domain`.
+pub fn property(cases: u32) -> Config {
+    let said = |variable| std::env::var_os(variable).is_some();
+    let mut config = Config { failure_persistence: None, ..Config::default() };
+    if !said("PROPTEST_CASES") {
+        config.cases = cases;
+    }
+    if !said("PROPTEST_RNG_SEED") {
+        config.rng_seed = RngSeed::Fixed(20_240_808);
+    }
+    config
+}
+
+/// Whatever the place at which a snapshot was taken: with the events after it, it is what all events make.
+#[track_caller]
+pub fn assert_replays_from_every_cut<A: Testable>(events: &[<A as Decider>::Event]) {
+    let whole: A = replay(through_json(&events.to_vec()));
+    for cut in 0..=events.len() {
+        let (before, after) = events.split_at(cut);
+        let mut aggregate = through_json(&replay::<A>(before.to_vec()));
+        after.iter().for_each(|event| Decider::apply(&mut aggregate, event));
+        assert_eq!(aggregate, whole, "snapshot after {cut} of {} events", events.len());
     }
 }
