@@ -79,7 +79,7 @@ impl Holder {
     /// The first line is `ready <home>` or `error <text>`.
     fn start(folder: &Path, environment: &[(&str, &str)]) -> (Self, String) {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "holder_process", "--ignored", "--nocapture"])
+            .args(["--exact", "a_dropped_cluster_ends_its_server", "--nocapture"])
             .env("HOLD_FOLDER", folder)
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
@@ -113,19 +113,26 @@ impl Drop for Holder {
     }
 }
 
-/// Not a test: what [`Holder`] runs. Only its starter sets the folder.
+/// Also what a [`Holder`] runs, in the folder that its starter names.
 #[tokio::test]
-#[ignore = "run by other tests in a process of its own"]
-async fn holder_process() {
-    let Some(folder) = std::env::var_os("HOLD_FOLDER") else { return };
-    match Cluster::open_or_create(&folder, Options::default()).await {
+async fn a_dropped_cluster_ends_its_server() {
+    let (own, held) = (folder(), std::env::var_os("HOLD_FOLDER").map(PathBuf::from));
+    let path = held.as_deref().unwrap_or(own.path());
+    match Cluster::open_or_create(path, Options::default()).await {
         Ok(cluster) => {
-            println!("\nHOLDER ready {}", cluster.home().display());
-            // Until the starter kills us or is gone itself.
-            let _ = std::io::stdin().read_line(&mut String::new());
+            let home = cluster.home().to_path_buf();
+            println!("\nHOLDER ready {}", home.display());
+            if held.is_some() {
+                // Until the starter kills us or is gone itself.
+                let _ = std::io::stdin().read_line(&mut String::new());
+            }
             drop(cluster);
+            assert_eq!(processes_in(&home), Vec::<i32>::new());
         }
-        Err(error) => println!("\nHOLDER error {} {error}", error.code()),
+        Err(error) => {
+            println!("\nHOLDER error {} {error}", error.code());
+            assert!(held.is_some(), "{error}");
+        }
     }
 }
 

@@ -336,11 +336,11 @@ mod tests {
 
     #[test]
     fn a_long_or_odd_path_is_no_place_for_a_socket() {
-        assert!(is_good_for_sockets(Path::new("/home/ann/daybook/.daybook/postgres/sockets")));
+        assert!(is_good_for_sockets(Path::new("/srv/daybook/.daybook/postgres/sockets")));
         let longest = format!("/{}", "x".repeat(SOCKET_PATH_BYTES - SOCKET_NAME.len() - 2));
         assert!(is_good_for_sockets(Path::new(&longest)));
         assert!(!is_good_for_sockets(Path::new(&format!("{longest}x"))));
-        assert!(!is_good_for_sockets(Path::new("/home/a,b/sockets")));
-        assert!(!is_good_for_sockets(Path::new("/home/a b/sockets")));
+        assert!(!is_good_for_sockets(Path::new("/srv/a,b/sockets")));
+        assert!(!is_good_for_sockets(Path::new("/srv/a b/sockets")));
     }
 }
