@@ -107,6 +107,11 @@ impl<A: Testable> Given<A> {
         Then { before: self.aggregate, now: self.now, result }
     }
 
+    /// The aggregate as it is now.
+    pub fn look(&self) -> &A {
+        &self.aggregate
+    }
+
     /// The aggregate itself.
     pub fn state(self) -> A {
         self.aggregate
@@ -144,6 +149,13 @@ impl<A: Testable> Then<A> {
         let blamed = self.result.as_ref().err().and_then(|refusal| refusal.field.clone());
         assert_eq!(blamed, Some(vec!["input".to_owned(), field.to_owned()]));
         self.then_refused(code)
+    }
+
+    /// What followed, to look at closer, and what comes after on top of it.
+    #[track_caller]
+    pub fn happens(self) -> (Given<A>, Vec<<A as Decider>::Event>) {
+        let events = self.result.unwrap_or_else(|refusal| panic!("refused: {refusal}"));
+        (Given { aggregate: self.before, now: self.now }.and(events.clone()), events)
     }
 
     /// What followed, to look at closer.
