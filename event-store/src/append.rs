@@ -39,6 +39,9 @@ pub enum Settled {
 }
 
 /// Appends batches under one lease, over a connection of its own.
+///
+/// Drop it when the lease is lost: while it lives, the [`Log`] it was made for expects new events from it, and learns of
+/// another node's only at its next poll.
 #[derive(Debug)]
 pub struct Appender {
     log: Log,
@@ -144,6 +147,15 @@ impl Appender {
         self.lost = None;
         self.session = Some(session);
         if settled { Ok(Settled::Committed(self.publish(batch))) } else { Ok(Settled::NotCommitted) }
+    }
+
+    /// Ends the connection in order.
+    pub async fn close(mut self) {
+        if let Some(session) = self.session.take()
+            && let Err(error) = session.connection.close().await
+        {
+            tracing::debug!(%error, "the appender's connection did not close in order");
+        }
     }
 
     async fn look_for(&self, connection: &mut PgConnection, batch: &Batch) -> Result<bool, sqlx::Error> {

@@ -128,6 +128,7 @@ async fn a_deposed_leader_appends_nothing() {
     let log = writer.open_log().await;
     let mut appender = Appender::connect(&log, &successor).await.unwrap();
     assert_eq!(appender.append(&late).await, Ok(LogPosition(2)), "the successor may");
+    appender.close().await;
 }
 
 #[tokio::test]
