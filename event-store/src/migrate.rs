@@ -7,7 +7,7 @@ use thiserror::Error;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
-const BOOTSTRAP: &str = include_str!("../../migrations/bootstrap.sql");
+pub(crate) const BOOTSTRAP: &str = include_str!("../../migrations/bootstrap.sql");
 
 /// Why the schema is not what this version needs.
 #[derive(Debug, Error)]

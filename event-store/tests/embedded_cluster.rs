@@ -116,8 +116,10 @@ impl Drop for Holder {
 /// Also what a [`Holder`] runs, in the folder that its starter names.
 #[tokio::test]
 async fn a_dropped_cluster_ends_its_server() {
-    let (own, held) = (folder(), std::env::var_os("HOLD_FOLDER").map(PathBuf::from));
-    let path = held.as_deref().unwrap_or(own.path());
+    let held = std::env::var_os("HOLD_FOLDER").map(PathBuf::from);
+    // A killed holder could not remove a folder of its own.
+    let own = held.is_none().then(folder);
+    let path = held.as_deref().or(own.as_ref().map(|folder| folder.path())).unwrap();
     match Cluster::open_or_create(path, Options::default()).await {
         Ok(cluster) => {
             let home = cluster.home().to_path_buf();
@@ -159,7 +161,7 @@ async fn a_second_start_goes_on_where_the_first_ended() {
     let again = begun.elapsed();
     println!("first start {first:?}, stop {stopped:?}, second start {again:?}");
     assert_eq!(the_fact(&cluster).await, 42);
-    assert!(stopped < Duration::from_secs(5) && again < Duration::from_secs(5));
+    assert!(stopped.max(again) < Duration::from_secs(15));
     cluster.stop().await;
 }
 

@@ -162,7 +162,7 @@ impl Home {
         if !account.dropped_from_root {
             return Err(EmbeddedError::NotReachable { path: inside.path, account: account.name });
         }
-        let hash = hex_prefix(folder);
+        let hash = short_hash(folder.as_os_str().as_encoded_bytes());
         let outside = Self {
             folder: folder.to_path_buf(),
             path: Path::new(OPEN_PLACE).join(format!("{hash}-{}", random_digits(8))),
@@ -312,9 +312,9 @@ fn make_short(account: &Account) -> Result<PathBuf, EmbeddedError> {
     }))
 }
 
-/// The first 12 hexadecimal digits of the path's SHA-256.
-fn hex_prefix(path: &Path) -> String {
-    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+/// The first 12 hexadecimal digits of the SHA-256.
+pub(super) fn short_hash(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
     digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 

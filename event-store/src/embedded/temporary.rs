@@ -9,14 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
-use super::{
-    Cluster, Options,
-    account::Account,
-    binaries,
-    error::EmbeddedError,
-    home::{self, Home},
-    initdb,
-};
+use super::{Cluster, Options, account::Account, binaries, error::EmbeddedError, home, initdb};
 
 /// Waits for the end of its standard input, which is the end of this process, then for the server's, and clears up.
 const CLEAR_UP: &str = r#"
@@ -134,21 +127,23 @@ async fn template() -> Result<Option<PathBuf>, EmbeddedError> {
     let Some(target) = target_folder() else { return Ok(None) };
     let account = Account::choose(Path::new(""))?;
     let binaries = binaries::find(Path::new(""), None)?;
-    let name = format!("{}-{}", binaries.version, account.uid);
+    let setup = home::short_hash(crate::migrate::BOOTSTRAP.as_bytes());
+    let name = format!("{}-{}-{setup}", binaries.version, account.uid);
     let templates = target.join("daybook-clusters");
     let template = templates.join(&name);
     if template.join("PG_VERSION").is_file() {
         return Ok(Some(template));
     }
+    // PostgreSQL's user may not reach `target`, so it is made elsewhere and brought in.
+    let folder = super::blocking(TemporaryFolder::create).await?;
+    let cluster = Cluster::open_or_create(folder.path(), Options::default()).await?;
+    let data = cluster.home().join("data");
+    cluster.stop().await;
     super::blocking(move || {
         fs::create_dir_all(&templates).map_err(|error| EmbeddedError::io("create", &templates, error))?;
-        // PostgreSQL's user may not reach `target`, so it is made elsewhere and brought in.
-        let folder = TemporaryFolder::create()?;
-        let data_folder = home::existing_data_folder(folder.path())?;
-        let (home, account) = Home::find_or_choose(&data_folder)?;
-        initdb::create_data(&home, &account, &binaries, None)?;
         let own = templates.join(format!("{name}.{}", home::random_digits(8)));
-        initdb::copy(&home.data(), &own)?;
+        initdb::copy(&data, &own)?;
+        drop(folder);
         if let Err(error) = fs::rename(&own, &template) {
             // Another process was first.
             let _ = fs::remove_dir_all(&own);
