@@ -2,5 +2,6 @@
 
 pub mod feed;
 pub mod observed_book;
+pub mod paper_venue;
 pub mod tick_archive;
 pub mod windows;
