@@ -1,14 +1,27 @@
 //! The aggregates that are in memory: each the fold of its stream up to the last decision, durable or not.
+//!
+//! What a unit of work changes is written down in a journal, so it can be undone to any point of it. Every slot knows the
+//! batch that changed it last: what no durable batch stands behind is pinned, and forgotten when its commit fails.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use cqrs_es::persist::SerializedEvent;
 use domain::Decider;
 use domain::account::Account;
 use domain::market::Market;
 use domain::order::Order;
 use domain::portfolio::Portfolio;
 use domain::quote::Quote;
+use event_store::{LoadError, StreamId};
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::PgPool;
+
+use crate::bus::cold;
+use crate::unit::StreamName;
 
 /// One aggregate in memory.
 #[derive(Debug)]
@@ -17,13 +30,33 @@ pub struct Slot<A> {
     pub state: Arc<A>,
     /// Sequence of the last event in it; 0 before the first.
     pub sequence: u64,
-    /// The batch that last touched it, for eviction.
-    pub used: u64,
+    /// The batch that changed it last; 0 if none has since it was loaded.
+    changed: u64,
+    /// The batch that looked at it last, for eviction.
+    used: Cell<u64>,
+}
+
+impl<A> Slot<A> {
+    /// An aggregate as its stream has made it, wanted by batch `batch`.
+    pub fn loaded(state: A, sequence: u64, batch: u64) -> Self {
+        Self { state: Arc::new(state), sequence, changed: 0, used: Cell::new(batch) }
+    }
+
+    /// Says that batch `batch` looks at it.
+    pub(crate) fn touch(&self, batch: u64) {
+        self.used.set(batch);
+    }
+
+    /// Says that batch `batch` changes it.
+    pub(crate) fn mark_changed(&mut self, batch: u64) {
+        self.changed = batch;
+        self.used.set(batch);
+    }
 }
 
 impl<A> Clone for Slot<A> {
     fn clone(&self) -> Self {
-        Self { state: Arc::clone(&self.state), ..*self }
+        Self { state: Arc::clone(&self.state), used: self.used.clone(), ..*self }
     }
 }
 
@@ -46,14 +79,9 @@ impl<A: Decider> Shelf<A> {
         self.slots.get(id)
     }
 
-    /// Puts a loaded aggregate in, unless a newer one is there already.
+    /// Puts a loaded aggregate in, unless it is there already: then what is there is at least as new.
     pub fn load(&mut self, id: Arc<str>, slot: Slot<A>) {
-        match self.slots.get(&id) {
-            Some(there) if there.sequence >= slot.sequence => {}
-            _ => {
-                self.slots.insert(id, slot);
-            }
-        }
+        self.slots.entry(id).or_insert(slot);
     }
 
     /// Replaces the aggregate as part of the unit of work under way.
@@ -66,8 +94,10 @@ impl<A: Decider> Shelf<A> {
         self.undo.clear();
     }
 
-    fn roll_back(&mut self) {
-        while let Some((id, before)) = self.undo.pop() {
+    fn roll_back_to(&mut self, changes: usize) {
+        while self.undo.len() > changes
+            && let Some((id, before)) = self.undo.pop()
+        {
             match before {
                 Some(slot) => self.slots.insert(id, slot),
                 None => self.slots.remove(&id),
@@ -85,9 +115,16 @@ impl<A: Decider> Shelf<A> {
         self.slots.is_empty()
     }
 
-    /// Forgets those last touched before batch `before`. The caller sees to it that these are durable.
-    pub fn evict(&mut self, before: u64) {
-        self.slots.retain(|_, slot| slot.used >= before);
+    fn last_uses(&self, uses: &mut Vec<u64>) {
+        uses.extend(self.slots.values().map(|slot| slot.used.get()));
+    }
+
+    fn evict(&mut self, before: u64) {
+        self.slots.retain(|_, slot| slot.used.get() >= before);
+    }
+
+    fn forget_since(&mut self, batch: u64) {
+        self.slots.retain(|_, slot| slot.changed < batch);
     }
 }
 
@@ -102,47 +139,156 @@ pub struct Aggregates {
 }
 
 /// A type of aggregate that the bus keeps in memory.
-pub trait Kept: Decider {
+pub trait Kept: Decider + Serialize + DeserializeOwned {
+    /// Raised whenever the shape of the state, or what `apply` makes of an event, changes: snapshots of another version
+    /// are ignored.
+    const STATE_VERSION: u16;
+
     /// Where it is kept.
     fn shelf(all: &Aggregates) -> &Shelf<Self>;
     /// Where it is kept, to change it.
     fn shelf_mut(all: &mut Aggregates) -> &mut Shelf<Self>;
+
+    /// The events of its stream after `sequence`, in their newest version.
+    fn events_after(
+        pool: &PgPool,
+        id: &str,
+        sequence: u64,
+    ) -> impl Future<Output = Result<Vec<SerializedEvent>, LoadError>> + Send;
 }
 
+/// Puts a loaded aggregate in its place, wanted by the batch of that number.
+pub(crate) type Install = Box<dyn FnOnce(&mut Aggregates, u64) + Send>;
+
+/// The state of a long stream, to be written down once its events are durable.
+pub(crate) struct StateToKeep {
+    pub(crate) stream: StreamId,
+    pub(crate) sequence: u64,
+    pub(crate) state_version: u16,
+    pub(crate) write: Box<dyn FnOnce() -> serde_json::Result<String> + Send>,
+}
+
+impl std::fmt::Debug for StateToKeep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StateToKeep({} at {})", self.stream, self.sequence)
+    }
+}
+
+/// A point in the unit of work under way: how many changes each shelf had then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Savepoint([usize; TYPES]);
+
+const TYPES: usize = 5;
+
 macro_rules! kept {
-    ($($aggregate:ty => $field:ident),+) => {$(
-        impl Kept for $aggregate {
+    ($($aggregate:ty => $field:ident, $state_version:literal);+ $(;)?) => {
+        $(impl Kept for $aggregate {
+            const STATE_VERSION: u16 = $state_version;
+
             fn shelf(all: &Aggregates) -> &Shelf<Self> {
                 &all.$field
             }
             fn shelf_mut(all: &mut Aggregates) -> &mut Shelf<Self> {
                 &mut all.$field
             }
-        }
-    )+
+            async fn events_after(
+                pool: &PgPool,
+                id: &str,
+                sequence: u64,
+            ) -> Result<Vec<SerializedEvent>, LoadError> {
+                let upcasters = domain::upcast::upcasters_of(<$aggregate as Decider>::TYPE);
+                event_store::load_events::<$aggregate>(pool, id, sequence, &upcasters).await
+            }
+        })+
 
-    impl Aggregates {
-        /// Makes what the unit of work under way has changed permanent.
-        pub(crate) fn keep(&mut self) {
-            $(self.$field.keep();)+
+        impl Aggregates {
+            /// Makes what the unit of work under way has changed permanent.
+            pub(crate) fn keep(&mut self) {
+                $(self.$field.keep();)+
+            }
+
+            /// Where the unit of work under way is now.
+            pub(crate) fn savepoint(&self) -> Savepoint {
+                Savepoint([$(self.$field.undo.len()),+])
+            }
+
+            /// Undoes what the unit of work under way has changed since the savepoint.
+            pub(crate) fn roll_back_to(&mut self, savepoint: Savepoint) {
+                let mut changes = savepoint.0.into_iter();
+                $(self.$field.roll_back_to(changes.next().unwrap_or_default());)+
+            }
+
+            /// Undoes what the unit of work under way has changed.
+            pub(crate) fn roll_back(&mut self) {
+                self.roll_back_to(Savepoint([0; TYPES]));
+            }
+
+            /// How many aggregates are in memory.
+            pub fn len(&self) -> usize {
+                0 $(+ self.$field.len())+
+            }
+
+            /// Whether none is in memory.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// Forgets about a quarter of them, those unused the longest, when there are more than `limit`. What a batch
+            /// from `first_undurable` on has touched stays whatever the limit says.
+            pub fn evict(&mut self, limit: usize, first_undurable: u64) {
+                if self.len() <= limit {
+                    return;
+                }
+                let mut uses = Vec::with_capacity(self.len());
+                $(self.$field.last_uses(&mut uses);)+
+                let quarter = uses.len() - limit + limit / 4;
+                let quarter = quarter.min(uses.len() - 1);
+                let (_, newest_to_go, _) = uses.select_nth_unstable(quarter);
+                let before = newest_to_go.saturating_add(1).min(first_undurable);
+                $(self.$field.evict(before);)+
+            }
+
+            /// Forgets those that a batch from `batch` on has changed, because its commit has failed.
+            pub fn forget_since(&mut self, batch: u64) {
+                $(self.$field.forget_since(batch);)+
+            }
+
+            /// Loads one from its stream, beside the path of the decisions.
+            pub(crate) fn load(
+                stream: &StreamName,
+                pool: PgPool,
+            ) -> BoxFuture<'static, Result<Install, cold::ColdLoadError>> {
+                let id = Arc::clone(&stream.aggregate_id);
+                $(if stream.aggregate_type == <$aggregate as Decider>::TYPE {
+                    return Box::pin(cold::load::<$aggregate>(pool, id));
+                })+
+                let aggregate_type = stream.aggregate_type;
+                Box::pin(async move { Err(cold::ColdLoadError::UnknownType(aggregate_type)) })
+            }
+
+            /// The state of one that is in memory, to be written down.
+            pub(crate) fn state_to_keep(&self, aggregate_type: &str, id: &str) -> Option<StateToKeep> {
+                $(if aggregate_type == <$aggregate as Decider>::TYPE {
+                    return self.$field.get(id).map(|slot| {
+                        let state = Arc::clone(&slot.state);
+                        StateToKeep {
+                            stream: StreamId::new(<$aggregate as Decider>::TYPE, id),
+                            sequence: slot.sequence,
+                            state_version: $state_version,
+                            write: Box::new(move || serde_json::to_string(&*state)),
+                        }
+                    });
+                })+
+                None
+            }
         }
-        /// Undoes what the unit of work under way has changed.
-        pub(crate) fn roll_back(&mut self) {
-            $(self.$field.roll_back();)+
-        }
-        /// How many aggregates are in memory.
-        pub fn len(&self) -> usize {
-            0 $(+ self.$field.len())+
-        }
-        /// Whether none is in memory.
-        pub fn is_empty(&self) -> bool {
-            self.len() == 0
-        }
-        /// Forgets those last touched before batch `before`. The caller sees to it that these are durable.
-        pub fn evict(&mut self, before: u64) {
-            $(self.$field.evict(before);)+
-        }
-    }};
+    };
 }
 
-kept!(Account => accounts, Portfolio => portfolios, Order => orders, Market => markets, Quote => quotes);
+kept! {
+    Account => accounts, 1;
+    Portfolio => portfolios, 1;
+    Order => orders, 1;
+    Market => markets, 1;
+    Quote => quotes, 1;
+}

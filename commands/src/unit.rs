@@ -8,14 +8,14 @@ use std::sync::Arc;
 use domain::{Code, Refusal, Timestamp};
 use uuid::Uuid;
 
-use crate::aggregates::{Aggregates, Kept, Slot};
+use crate::aggregates::{Aggregates, Kept, Savepoint, Slot};
 use crate::principal::Principal;
 
 /// The most events that one unit of work may have. It lets 8,190 transfers through at once.
 pub const MAX_UNIT_EVENTS: usize = 20_000;
 
 /// A stream that has to be loaded.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamName {
     /// For example `account`.
     pub aggregate_type: &'static str,
@@ -116,7 +116,10 @@ impl<'a> Unit<'a> {
     /// [`Halt::Needs`] if it is not in memory.
     pub fn read<A: Kept>(&self, id: &str) -> Result<Arc<A>, Halt> {
         match A::shelf(self.aggregates).get(id) {
-            Some(slot) => Ok(Arc::clone(&slot.state)),
+            Some(slot) => {
+                slot.touch(self.batch);
+                Ok(Arc::clone(&slot.state))
+            }
             None => Err(Halt::Needs(vec![StreamName { aggregate_type: A::TYPE, aggregate_id: id.into() }])),
         }
     }
@@ -134,7 +137,7 @@ impl<'a> Unit<'a> {
 
     /// Says that `id` was made a moment ago by [`Unit::new_id`], so its stream is empty and needs no loading.
     pub fn create<A: Kept>(&mut self, id: &Arc<str>) {
-        let slot = Slot { state: Arc::new(A::default()), sequence: 0, used: self.batch };
+        let slot = Slot::loaded(A::default(), 0, self.batch);
         A::shelf_mut(self.aggregates).change(id, slot);
     }
 
@@ -147,6 +150,7 @@ impl<'a> Unit<'a> {
         let Some(slot) = shelf.get(id) else {
             return Err(Halt::Needs(vec![StreamName { aggregate_type: A::TYPE, aggregate_id: id.into() }]));
         };
+        slot.touch(self.batch);
         let decided = slot.state.decide(command, self.now)?;
         if decided.is_empty() {
             return Ok(decided);
@@ -171,7 +175,7 @@ impl<'a> Unit<'a> {
                 })?,
             });
         }
-        slot.used = self.batch;
+        slot.mark_changed(self.batch);
         shelf.change(&id, slot);
         Ok(decided)
     }
@@ -179,6 +183,22 @@ impl<'a> Unit<'a> {
     /// How many events there are so far.
     pub fn event_count(&self) -> usize {
         self.events.len()
+    }
+
+    /// Goes on for another principal: the requests of a linked set are one unit.
+    pub(crate) fn act_as(&mut self, principal: &'a Principal) {
+        self.principal = principal;
+    }
+
+    /// Where the unit is now.
+    pub(crate) fn savepoint(&self) -> (usize, Savepoint) {
+        (self.events.len(), self.aggregates.savepoint())
+    }
+
+    /// Undoes what the unit has done since the savepoint.
+    pub(crate) fn roll_back_to(&mut self, (events, savepoint): (usize, Savepoint)) {
+        self.events.truncate(events);
+        self.aggregates.roll_back_to(savepoint);
     }
 
     /// Ends the unit: its events stand, in their order.

@@ -297,7 +297,7 @@ impl<'batch> Rows<'batch> {
                 rows.metadatas.push(&event.metadata);
                 rows.remainings.push(i16::try_from(remaining(command, place)).unwrap_or(i16::MAX));
             }
-            if let Some(row) = &command.key {
+            for row in &command.keys {
                 rows.principals.push(&row.principal);
                 rows.keys.push(&row.key);
                 rows.hashes.push(&row.command_hash);

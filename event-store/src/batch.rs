@@ -24,8 +24,8 @@ pub struct KeyRow {
 /// What one command writes. Its events are never split, neither here nor by a reader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandWrite {
-    /// Absent when the command carried no key.
-    pub key: Option<KeyRow>,
+    /// One a request it answers: none when it carried no key, several when requests were decided as one.
+    pub keys: Vec<KeyRow>,
     /// In order; empty for a refusal that is remembered. At most 32,768.
     pub events: Vec<NewEvent>,
 }
@@ -88,7 +88,7 @@ impl Batch {
     }
 
     pub(crate) fn first_key(&self) -> Option<&KeyRow> {
-        self.commands.iter().find_map(|command| command.key.as_ref())
+        self.commands.iter().find_map(|command| command.keys.first())
     }
 
     /// Finds what the database would refuse or could not notice, before anything is sent.
@@ -103,7 +103,7 @@ impl Batch {
             }
             let refused =
                 |detail: &str| AppendError::Refused { command: Some(place), detail: detail.to_owned() };
-            if command.key.as_ref().is_some_and(holds_nul) {
+            if command.keys.iter().any(holds_nul) {
                 return Err(refused("a key or its outcome contains a NUL character"));
             }
             for event in &command.events {

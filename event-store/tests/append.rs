@@ -44,7 +44,7 @@ async fn a_taken_key_writes_nothing_and_another_principals_key_does_not_meet_it(
     assert_eq!(writer.count("events").await, 1);
 
     let mut others = keyed("k", vec![event("a", 2)]);
-    others.key.as_mut().unwrap().principal = "bob".into();
+    others.keys[0].principal = "bob".into();
     assert_eq!(writer.append(vec![others]).await, LogPosition(2));
 }
 
@@ -107,7 +107,7 @@ async fn poison_is_told_apart_and_writes_nothing() {
     let mut writer = Writer::start().await;
     let good = || one(vec![event("good", 1)]);
     let mut nul_in_key = keyed("k\0", vec![]);
-    nul_in_key.key.as_mut().unwrap().command_hash = [1; 32];
+    nul_in_key.keys[0].command_hash = [1; 32];
     let named = [
         one(vec![event_with("a", 1, "{\"Counted\":{\"memo\":\"a\0b\"}}")]),
         one(vec![event_with("a", 1, r#"{"Counted":{"memo":"a\u0000b"}}"#)]),

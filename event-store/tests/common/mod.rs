@@ -93,12 +93,12 @@ pub fn event_with(id: &str, sequence: u64, payload: &str) -> NewEvent {
 
 /// A command without a key.
 pub fn one(events: Vec<NewEvent>) -> CommandWrite {
-    CommandWrite { key: None, events }
+    CommandWrite { keys: Vec::new(), events }
 }
 
 /// A command with a key.
 pub fn keyed(key: &str, events: Vec<NewEvent>) -> CommandWrite {
-    CommandWrite { key: Some(key_row(key)), events }
+    CommandWrite { keys: vec![key_row(key)], events }
 }
 
 pub fn key_row(key: &str) -> KeyRow {

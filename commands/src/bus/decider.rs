@@ -1,0 +1,304 @@
+//! The one decider of a reign: works through the queue on aggregates in memory, ahead of the commits.
+//!
+//! It decides on the state that earlier, not yet durable units of work leave behind. While one commit is in flight the
+//! next batch fills. When a commit fails, everything undurable is forgotten and decided again in its order, before
+//! anything else.
+
+mod cold_streams;
+mod recovery;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chrono::SubsecRound;
+use domain::Timestamp;
+use event_store::{Batch, Keys, Lease, LogPosition};
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::cold_streams::ColdStreams;
+use self::recovery::Recovery;
+use super::Clock;
+use super::backoff::Backoff;
+use super::committer::{Commit, Shipment};
+use super::decide::{Decided, decide};
+use super::item::{Item, Train};
+use super::keys::KeyTable;
+use super::lookup::Admission;
+use super::settings::BusSettings;
+use crate::aggregates::Aggregates;
+use crate::request::Failure;
+
+/// Units of work decided between two looks at what else has happened.
+const BURST: usize = 256;
+
+/// Why a reign has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The bus is stopping.
+    Stopped,
+    /// This node may not decide any more.
+    Deposed,
+}
+
+/// The batch that is filling.
+#[derive(Debug, Default)]
+struct Filling {
+    number: u64,
+    now: Timestamp,
+    decided: Vec<Decided>,
+    events: usize,
+    seconds: f64,
+}
+
+/// The decider's channels to those who work beside it.
+#[derive(Debug)]
+pub(super) struct Channels {
+    pub(super) shipments: mpsc::UnboundedSender<Shipment>,
+    pub(super) commits: mpsc::UnboundedReceiver<Commit>,
+    /// Cancelled when the lease is lost.
+    pub(super) deposed: CancellationToken,
+    pub(super) stop: CancellationToken,
+}
+
+/// The decider of one reign. Dropping it answers everything that waits as unavailable.
+pub(super) struct Decider {
+    settings: Arc<BusSettings>,
+    clock: Clock,
+    pool: PgPool,
+    channels: Channels,
+    /// Number of the newest durable batch, for the look-ups of keys.
+    durable: Arc<AtomicU64>,
+    aggregates: Aggregates,
+    keys: KeyTable,
+    ready: VecDeque<Train>,
+    cold: ColdStreams,
+    filling: Filling,
+    /// Number of the batch that is being committed.
+    in_flight: Option<u64>,
+    recovery: Recovery,
+    head: LogPosition,
+    last_recorded_at: Option<Timestamp>,
+}
+
+impl Decider {
+    pub(super) fn new(
+        settings: Arc<BusSettings>,
+        clock: Clock,
+        pool: PgPool,
+        channels: Channels,
+        durable: Arc<AtomicU64>,
+        lease: &Lease,
+    ) -> Self {
+        // Batches are numbered on through all reigns of this process.
+        let filling = Filling { number: durable.load(Ordering::Acquire) + 1, ..Filling::default() };
+        Self {
+            recovery: Recovery::new(settings.batch_commands),
+            cold: ColdStreams::new(pool.clone(), settings.loads, settings.patience),
+            settings,
+            clock,
+            pool,
+            channels,
+            durable,
+            aggregates: Aggregates::default(),
+            keys: KeyTable::default(),
+            ready: VecDeque::new(),
+            filling,
+            in_flight: None,
+            head: lease.head,
+            last_recorded_at: lease.last_recorded_at,
+        }
+    }
+
+    /// Decides until the reign ends.
+    pub(super) async fn run(&mut self, admissions: &mut mpsc::UnboundedReceiver<Admission>) -> End {
+        loop {
+            let paused = self.recovery.paused_until();
+            let mut more = false;
+            if paused.is_none() {
+                more = self.decide_some();
+                self.ship();
+            }
+            let (stop, deposed) = (self.channels.stop.clone(), self.channels.deposed.clone());
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return End::Stopped,
+                () = deposed.cancelled() => return End::Deposed,
+                commit = self.channels.commits.recv() => match commit {
+                    Some(Commit::Durable { number, head, keys }) => {
+                        self.committed(number, head);
+                        for (key, remembered) in keys {
+                            let waiting = self.keys.settle(key, remembered, number);
+                            self.admit_again(waiting);
+                        }
+                    }
+                    Some(Commit::Failed { error, shipment }) => {
+                        if let Some(end) = self.recover(error, shipment).await {
+                            return end;
+                        }
+                    }
+                    None => {
+                        tracing::error!("the committer has ended unexpectedly");
+                        return End::Deposed;
+                    }
+                },
+                loaded = self.cold.next() => {
+                    self.loaded(loaded);
+                    while let Some(loaded) = self.cold.try_next() {
+                        self.loaded(loaded);
+                    }
+                }
+                admission = admissions.recv() => match admission {
+                    Some(admission) => {
+                        self.admit(admission);
+                        while let Ok(admission) = admissions.try_recv() {
+                            self.admit(admission);
+                        }
+                    }
+                    None => return End::Stopped,
+                },
+                () = tokio::time::sleep_until(paused.unwrap_or_else(Instant::now)), if paused.is_some() => {
+                    self.recovery.resume();
+                }
+                () = tokio::task::yield_now(), if more => {}
+            }
+        }
+    }
+
+    fn admit(&mut self, admission: Admission) {
+        for train in admission.trains {
+            let train: Train = train.into_iter().filter_map(|item| self.keys.admit(item)).collect();
+            if !train.is_empty() {
+                self.ready.push_back(train);
+            }
+        }
+        self.keys.forget_through(admission.seen_through);
+    }
+
+    /// Those who waited for another request with the same key.
+    fn admit_again(&mut self, waiting: Vec<Item>) {
+        for item in waiting {
+            if let Some(item) = self.keys.admit(item) {
+                self.ready.push_back(Train::from([item]));
+            }
+        }
+    }
+
+    /// Ends a unit of work without a decision.
+    fn give_up(&mut self, item: Item, failure: &Failure) {
+        let keys = item.keys();
+        item.fail(failure);
+        for key in keys {
+            let waiting = self.keys.settle(key, None, 0);
+            self.admit_again(waiting);
+        }
+    }
+
+    /// The number of the oldest batch that is not durable.
+    fn first_undurable(&self) -> u64 {
+        self.in_flight.unwrap_or(self.filling.number)
+    }
+
+    /// Decides until the batch is full, nothing is left or it is time to look around; true in the last case.
+    fn decide_some(&mut self) -> bool {
+        let begun = std::time::Instant::now();
+        let mut looked_around = false;
+        for done in 0.. {
+            if self.filling.decided.len() >= self.recovery.batch_limit()
+                || self.filling.events >= self.settings.batch_events
+            {
+                break;
+            }
+            if done >= BURST {
+                looked_around = true;
+                break;
+            }
+            let Some((item, rest)) = self.next_item() else { break };
+            if item.is_abandoned() {
+                self.give_up(item, &Failure::Unavailable);
+                self.put_back(rest);
+                continue;
+            }
+            if self.filling.decided.is_empty() {
+                self.filling.now = self.stamp();
+            }
+            let (now, number) = (self.filling.now, self.filling.number);
+            match decide(&mut self.aggregates, item, now, number, self.settings.snapshot_every) {
+                Ok(decided) => {
+                    self.filling.events += decided.write.events.len();
+                    self.filling.decided.push(decided);
+                    self.put_back(rest);
+                }
+                Err((item, needs)) => self.park(item, needs, rest),
+            }
+        }
+        self.filling.seconds += begun.elapsed().as_secs_f64();
+        looked_around
+    }
+
+    /// max(clock, last `recorded_at`), at the precision that is kept.
+    fn stamp(&mut self) -> Timestamp {
+        let clock = (self.clock)().trunc_subsecs(6);
+        let now = self.last_recorded_at.map_or(clock, |last| clock.max(last));
+        self.last_recorded_at = Some(now);
+        now
+    }
+
+    /// The next unit of work and the rest of its train.
+    fn next_item(&mut self) -> Option<(Item, Rest)> {
+        if self.recovery.is_under_way() {
+            return self.recovery.next_item().map(|item| (item, Rest::OfRecovery));
+        }
+        let mut train = self.ready.pop_front()?;
+        train.pop_front().map(|item| (item, Rest::Train(train)))
+    }
+
+    fn put_back(&mut self, rest: Rest) {
+        if let Rest::Train(train) = rest
+            && !train.is_empty()
+        {
+            self.ready.push_front(train);
+        }
+    }
+
+    /// Sends the batch off, unless one is in flight.
+    fn ship(&mut self) {
+        if self.in_flight.is_some() || self.filling.decided.is_empty() {
+            return;
+        }
+        let next = Filling { number: self.filling.number + 1, ..Filling::default() };
+        let filling = std::mem::replace(&mut self.filling, next);
+        metrics::histogram!("daybook_bus_batch_commands").record(filling.decided.len() as f64);
+        metrics::histogram!("daybook_bus_decide_seconds").record(filling.seconds);
+        let mut decided = filling.decided;
+        let commands = decided.iter_mut().map(|decided| std::mem::take(&mut decided.write)).collect();
+        let batch = Batch { after: self.head, recorded_at: filling.now, commands };
+        self.in_flight = Some(filling.number);
+        // If the committer is gone, its other channel says so.
+        let _ = self.channels.shipments.send(Shipment { number: filling.number, batch, decided });
+    }
+
+    fn committed(&mut self, number: u64, head: LogPosition) {
+        self.head = head;
+        self.in_flight = None;
+        self.durable.store(number, Ordering::Release);
+        self.recovery.succeeded();
+        let first_undurable = self.first_undurable();
+        self.aggregates.evict(self.settings.cached_aggregates, first_undurable);
+        metrics::gauge!("daybook_bus_cached_aggregates").set(self.aggregates.len() as f64);
+    }
+
+    fn look_up(&self) -> (Keys, Backoff) {
+        (Keys::new(self.pool.clone()), Backoff::new(self.settings.patience))
+    }
+}
+
+/// What follows a unit of work in its order.
+enum Rest {
+    Train(Train),
+    /// It is still where it was.
+    OfRecovery,
+}

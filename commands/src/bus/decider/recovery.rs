@@ -1,0 +1,193 @@
+//! After a commit has failed: what was undurable is decided again, in its order and before anything else.
+
+use std::collections::VecDeque;
+
+use event_store::AppendError;
+use tokio::time::Instant;
+
+use super::{Decider, End, Filling};
+use crate::bus::backoff::Backoff;
+use crate::bus::committer::Shipment;
+use crate::bus::item::{Item, Train};
+use crate::request::Failure;
+
+/// Failures in a row that cannot be explained before the batch is given up.
+const MAX_STRIKES: u32 = 4;
+
+/// What is still to be decided again, and how carefully.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    train: Train,
+    parked: bool,
+    /// The most units of work in a batch; less than usual while one that the database refuses is hunted.
+    batch_limit: usize,
+    usual_batch_limit: usize,
+    strikes: u32,
+    backoff: Backoff,
+    paused_until: Option<Instant>,
+}
+
+impl Recovery {
+    pub(super) fn new(batch_limit: usize) -> Self {
+        let batch_limit = batch_limit.max(1);
+        Self {
+            train: VecDeque::new(),
+            parked: false,
+            batch_limit,
+            usual_batch_limit: batch_limit,
+            strikes: 0,
+            backoff: Backoff::endless(),
+            paused_until: None,
+        }
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.train.is_empty()
+    }
+
+    /// The next unit of work to decide again, unless it waits for streams.
+    pub(super) fn next_item(&mut self) -> Option<Item> {
+        if self.parked { None } else { self.train.pop_front() }
+    }
+
+    /// The unit of work waits for streams. Gives those that follow it.
+    pub(super) fn park(&mut self, item: Item) -> impl Iterator<Item = &Item> {
+        self.parked = true;
+        self.train.push_front(item);
+        self.train.iter().skip(1)
+    }
+
+    pub(super) fn unpark(&mut self) {
+        self.parked = false;
+    }
+
+    pub(super) fn batch_limit(&self) -> usize {
+        self.batch_limit
+    }
+
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.paused_until
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.paused_until = None;
+    }
+
+    /// A batch has become durable.
+    pub(super) fn succeeded(&mut self) {
+        self.batch_limit = (self.batch_limit * 2).min(self.usual_batch_limit);
+        self.strikes = 0;
+        self.backoff = Backoff::endless();
+    }
+
+    fn pause(&mut self) {
+        self.paused_until = Some(Instant::now() + self.backoff.pause());
+    }
+}
+
+impl Decider {
+    /// Forgets everything undurable and queues it to be decided again.
+    pub(super) async fn recover(&mut self, error: AppendError, shipment: Shipment) -> Option<End> {
+        metrics::counter!("daybook_bus_commit_failures_total", "code" => error.code()).increment(1);
+        if let AppendError::Deposed(reason) = &error {
+            tracing::warn!(reason, "another node leads now; stepping down");
+            return Some(End::Deposed);
+        }
+        tracing::warn!(%error, commands = shipment.decided.len(), "a commit has failed; deciding again");
+        self.aggregates.forget_since(shipment.number);
+        self.in_flight = None;
+        let culprits = shipment.decided.len();
+        let next = Filling { number: self.filling.number + 1, ..Filling::default() };
+        let behind = std::mem::replace(&mut self.filling, next).decided;
+        let mut undurable: Train =
+            shipment.decided.into_iter().chain(behind).map(|decided| decided.item).collect();
+        match error {
+            AppendError::Refused { command, .. } => {
+                let culprit = command.or_else(|| (culprits == 1).then_some(0));
+                match culprit {
+                    Some(place) => self.convict(&mut undurable, place),
+                    None => self.recovery.batch_limit = (culprits / 2).max(1),
+                }
+            }
+            AppendError::KeyConflict => {
+                undurable = self.look_up_again(undurable).await;
+                self.recovery.strikes += 1;
+            }
+            AppendError::SequenceConflict => self.recovery.strikes += 1,
+            // A defect, or another head than we believe: the next reign begins with what the log has.
+            AppendError::Invalid(_) => {
+                let batch = undurable.drain(..culprits);
+                batch.for_each(|item| item.fail(&Failure::Internal));
+                return Some(End::Deposed);
+            }
+            _ => self.recovery.pause(),
+        }
+        if self.recovery.strikes >= MAX_STRIKES {
+            tracing::error!("commits fail again and again; giving the batch up");
+            self.recovery.strikes = 0;
+            for item in undurable.drain(..culprits.min(undurable.len())).collect::<Vec<_>>() {
+                self.give_up(item, &Failure::Internal);
+            }
+        }
+        // What of an earlier recovery was not decided yet comes after.
+        undurable.append(&mut self.recovery.train);
+        self.recovery.train = undurable;
+        None
+    }
+
+    /// The database refuses what the unit of work at `place` would write.
+    fn convict(&mut self, undurable: &mut Train, place: usize) {
+        match undurable.get_mut(place) {
+            // Even its refusal cannot be kept.
+            Some(item) if item.poisoned => {
+                if let Some(item) = undurable.remove(place) {
+                    self.give_up(item, &Failure::Internal);
+                }
+            }
+            Some(item) => item.poisoned = true,
+            None => {}
+        }
+    }
+
+    /// Somebody else has written one of the keys. Answers what has an answer now and gives back the rest.
+    async fn look_up_again(&mut self, undurable: Train) -> Train {
+        let pairs: Vec<(String, String)> = undurable
+            .iter()
+            .flat_map(|item| &item.asks)
+            .map(|ask| (ask.request.principal.name.clone(), ask.request.idempotency_key.clone()))
+            .collect();
+        let (keys, mut backoff) = self.look_up();
+        let found = loop {
+            match keys.lookup(&pairs).await {
+                Ok(found) => break found,
+                Err(error) => {
+                    tracing::warn!(%error, "idempotency keys cannot be looked up");
+                    if !backoff.wait().await {
+                        return undurable;
+                    }
+                }
+            }
+        };
+        let mut pairs = pairs.iter();
+        let mut rest = Train::new();
+        for mut item in undurable {
+            let mut any = false;
+            for (ask, pair) in item.asks.iter_mut().zip(pairs.by_ref()) {
+                ask.found = found.get(pair).cloned();
+                any |= ask.found.is_some();
+            }
+            if any {
+                // Its keys are under way in its own name.
+                let waiting: Vec<Item> =
+                    item.keys().into_iter().flat_map(|key| self.keys.settle(key, None, 0)).collect();
+                if let Some(item) = self.keys.admit(item) {
+                    rest.push_back(item);
+                }
+                self.admit_again(waiting);
+            } else {
+                rest.push_back(item);
+            }
+        }
+        rest
+    }
+}

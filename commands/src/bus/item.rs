@@ -1,0 +1,96 @@
+//! What travels through the bus: requests on their way to one decision.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use domain::Timestamp;
+use event_store::StoredOutcome;
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::request::{Failure, Receipt, Request};
+
+/// An idempotency key with the principal it belongs to.
+///
+/// A key has no NUL, so the last one separates the two and different pairs never meet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct KeyId(Arc<str>);
+
+impl KeyId {
+    pub(super) fn of(request: &Request) -> Self {
+        Self(format!("{}\0{}", request.principal.name, request.idempotency_key).into())
+    }
+}
+
+/// SHA-256 of what a request asks.
+pub(super) type CommandHash = [u8; 32];
+
+/// The hash of a request that stands alone.
+pub(super) fn hash_alone(request: &Request) -> serde_json::Result<CommandHash> {
+    Ok(Sha256::digest(serde_json::to_vec(&request.command)?).into())
+}
+
+/// The hash of each request of a linked set: it covers the whole set and the place in it.
+pub(super) fn hash_linked(requests: &[Request]) -> serde_json::Result<Vec<CommandHash>> {
+    let mut set = Sha256::new();
+    for request in requests {
+        let command = serde_json::to_vec(&request.command)?;
+        for part in [request.idempotency_key.as_bytes(), &command] {
+            set.update((part.len() as u64).to_be_bytes());
+            set.update(part);
+        }
+    }
+    Ok((0..requests.len() as u64)
+        .map(|place| set.clone().chain_update(b"linked").chain_update(place.to_be_bytes()).finalize().into())
+        .collect())
+}
+
+/// One request and where its answer goes.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) request: Request,
+    pub(super) key: KeyId,
+    pub(super) hash: CommandHash,
+    /// What the database has under the key.
+    pub(super) found: Option<StoredOutcome>,
+    pub(super) answer: oneshot::Sender<Result<Receipt, Failure>>,
+}
+
+/// One unit of work: a request, or a linked set of them.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) asks: Vec<Ask>,
+    pub(super) arrived: Timestamp,
+    /// The database has refused what it would write.
+    pub(super) poisoned: bool,
+    /// Its places in the queue, free again when it is gone.
+    pub(super) _places: OwnedSemaphorePermit,
+}
+
+impl Item {
+    /// Whether nobody waits for an answer any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.asks.iter().all(|ask| ask.answer.is_closed())
+    }
+
+    /// Answers each request.
+    pub(super) fn answer(self, answers: impl IntoIterator<Item = Result<Receipt, Failure>>) {
+        for (ask, answer) in self.asks.into_iter().zip(answers) {
+            // Whoever has given up asks again with the same key.
+            let _ = ask.answer.send(answer);
+        }
+    }
+
+    /// Answers every request with the failure.
+    pub(super) fn fail(self, failure: &Failure) {
+        let answers = vec![Err(failure.clone()); self.asks.len()];
+        self.answer(answers);
+    }
+
+    pub(super) fn keys(&self) -> Vec<KeyId> {
+        self.asks.iter().map(|ask| ask.key.clone()).collect()
+    }
+}
+
+/// Units of work that are decided in their order.
+pub(super) type Train = VecDeque<Item>;

@@ -1,0 +1,159 @@
+//! Idempotency: which keys are under way, and what the newest ones have come to.
+//!
+//! Requests arrive here after their keys were looked up in the database. What was committed since then is in this
+//! table, what is not yet durable as well, so twins meet in it. The unique index of the database is the last guard.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use domain::{Code, Refusal};
+use event_store::LogPosition;
+
+use super::item::{CommandHash, Item, KeyId};
+use crate::request::{Failure, Outcome, Receipt};
+
+/// What a key has come to.
+#[derive(Clone, Debug)]
+pub(super) struct Remembered {
+    pub(super) hash: CommandHash,
+    pub(super) outcome: Outcome,
+    pub(super) log_position: Option<LogPosition>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// Its first request is being decided or committed. Others with the key wait for what becomes of it.
+    UnderWay(Vec<Item>),
+    /// Durable.
+    Remembered(Remembered),
+}
+
+/// The keys that are under way, and those committed a moment ago.
+#[derive(Debug, Default)]
+pub(super) struct KeyTable {
+    entries: HashMap<KeyId, Entry>,
+    /// Remembered keys by the batch that committed them, oldest first.
+    newest: VecDeque<(u64, KeyId)>,
+}
+
+impl KeyTable {
+    /// Takes a unit of work in. Gives it back if it is to be decided; its keys are under way then. Otherwise it has its
+    /// answer, or waits for another one with the same key.
+    pub(super) fn admit(&mut self, item: Item) -> Option<Item> {
+        let mut own = HashSet::new();
+        if item.asks.len() > 1 && !item.asks.iter().all(|ask| own.insert(&ask.key)) {
+            item.answer_all_with(&conflict());
+            return None;
+        }
+        for ask in &item.asks {
+            if let Some(Entry::UnderWay(waiting)) = self.entries.get_mut(&ask.key) {
+                waiting.push(item);
+                return None;
+            }
+        }
+        let known: Vec<Option<Result<Remembered, Failure>>> = item
+            .asks
+            .iter()
+            .map(|ask| match self.entries.get(&ask.key) {
+                Some(Entry::Remembered(remembered)) => Some(Ok(remembered.clone())),
+                _ => ask.found.as_ref().map(read_stored),
+            })
+            .collect();
+        if known.iter().all(Option::is_none) {
+            for ask in &item.asks {
+                self.entries.insert(ask.key.clone(), Entry::UnderWay(Vec::new()));
+            }
+            return Some(item);
+        }
+        replay(item, known);
+        None
+    }
+
+    /// Says what became of a key under way: `None` if it is not remembered. Gives back who waited, to be admitted again.
+    pub(super) fn settle(&mut self, key: KeyId, remembered: Option<Remembered>, batch: u64) -> Vec<Item> {
+        let before = match remembered {
+            Some(remembered) => {
+                self.newest.push_back((batch, key.clone()));
+                self.entries.insert(key, Entry::Remembered(remembered))
+            }
+            None => self.entries.remove(&key),
+        };
+        match before {
+            Some(Entry::UnderWay(waiting)) => waiting,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Forgets what was committed up to a batch: every look-up still to arrive has begun after it.
+    pub(super) fn forget_through(&mut self, batch: u64) {
+        while let Some((committed, _)) = self.newest.front()
+            && *committed <= batch
+            && let Some((_, key)) = self.newest.pop_front()
+        {
+            if matches!(self.entries.get(&key), Some(Entry::Remembered(_))) {
+                self.entries.remove(&key);
+            }
+        }
+    }
+}
+
+impl Item {
+    fn answer_all_with(self, refusal: &Refusal) {
+        let receipt = Receipt { outcome: Outcome::Refused(refusal.clone()), log_position: None, replayed: false };
+        let answers = vec![Ok(receipt); self.asks.len()];
+        self.answer(answers);
+    }
+}
+
+/// Answers a unit of work of which at least one key is known.
+fn replay(item: Item, known: Vec<Option<Result<Remembered, Failure>>>) {
+    if known.iter().any(|known| matches!(known, Some(Err(_)))) {
+        return item.fail(&Failure::Internal);
+    }
+    let known: Vec<Option<Remembered>> = known.into_iter().map(|known| known.and_then(Result::ok)).collect();
+    let same = item
+        .asks
+        .iter()
+        .zip(&known)
+        .all(|(ask, known)| known.as_ref().is_none_or(|known| known.hash == ask.hash));
+    // A linked set that was refused is remembered by its refused requests alone.
+    let refused_set =
+        known.iter().flatten().all(|known| matches!(known.outcome, Outcome::Refused(_)));
+    if !same || (!refused_set && known.iter().any(Option::is_none)) {
+        return item.answer_all_with(&conflict());
+    }
+    metrics::counter!("daybook_bus_replays_total").increment(known.len() as u64);
+    let answers = known.into_iter().map(|known| {
+        Ok(match known {
+            Some(known) => {
+                Receipt { outcome: known.outcome, log_position: known.log_position, replayed: true }
+            }
+            None => {
+                Receipt { outcome: Outcome::Refused(linked_failed()), log_position: None, replayed: true }
+            }
+        })
+    });
+    item.answer(answers);
+}
+
+fn read_stored(stored: &event_store::StoredOutcome) -> Result<Remembered, Failure> {
+    match serde_json::from_str(&stored.outcome) {
+        Ok(outcome) => {
+            Ok(Remembered { hash: stored.command_hash, outcome, log_position: stored.log_position })
+        }
+        Err(error) => {
+            tracing::error!(%error, "the outcome stored under an idempotency key cannot be read");
+            Err(Failure::Internal)
+        }
+    }
+}
+
+fn conflict() -> Refusal {
+    Refusal::new(
+        Code::IdempotencyConflict,
+        "the idempotency key was used before with another command; use a new key for a new command",
+    )
+}
+
+pub(super) fn linked_failed() -> Refusal {
+    Refusal::new(Code::LinkedFailed, "another command of the same atomic set was refused, so this one was not done either")
+}

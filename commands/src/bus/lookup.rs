@@ -1,0 +1,95 @@
+//! Looks the keys of arriving requests up in the database, beside the path of the decisions and many at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use event_store::Keys;
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use tokio::sync::mpsc;
+
+use super::backoff::Backoff;
+use super::item::Train;
+use crate::request::Failure;
+
+/// Few, so that under load a look-up takes many keys at once.
+const AT_ONCE: usize = 2;
+const TRAINS_AT_ONCE: usize = 4_096;
+
+/// Trains whose keys are looked up.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) trains: Vec<Train>,
+    /// The newest batch that was durable before the look-up began, so that it saw every key up to this one. Never less
+    /// than that of an earlier admission.
+    pub(super) seen_through: u64,
+}
+
+/// Works until nobody can submit any more.
+pub(super) async fn run(
+    mut submitted: mpsc::UnboundedReceiver<Train>,
+    admitted: mpsc::UnboundedSender<Admission>,
+    keys: Keys,
+    durable: Arc<AtomicU64>,
+    patience: Duration,
+) {
+    let mut under_way = FuturesOrdered::new();
+    let mut open = true;
+    while open || !under_way.is_empty() {
+        tokio::select! {
+            biased;
+            Some(admission) = under_way.next(), if !under_way.is_empty() => {
+                if admitted.send(admission).is_err() {
+                    return;
+                }
+            }
+            trains = receive(&mut submitted), if open && under_way.len() < AT_ONCE => match trains {
+                Some(trains) => {
+                    let seen_through = durable.load(Ordering::Acquire);
+                    under_way.push_back(look_up(trains, seen_through, keys.clone(), patience));
+                }
+                None => open = false,
+            }
+        }
+    }
+}
+
+async fn receive(submitted: &mut mpsc::UnboundedReceiver<Train>) -> Option<Vec<Train>> {
+    let mut trains = Vec::new();
+    // Cancel-safe: nothing is taken unless it is returned.
+    (submitted.recv_many(&mut trains, TRAINS_AT_ONCE).await > 0).then_some(trains)
+}
+
+async fn look_up(mut trains: Vec<Train>, seen_through: u64, keys: Keys, patience: Duration) -> Admission {
+    let pairs: Vec<(String, String)> = trains
+        .iter()
+        .flatten()
+        .flat_map(|item| &item.asks)
+        .map(|ask| (ask.request.principal.name.clone(), ask.request.idempotency_key.clone()))
+        .collect();
+    let mut backoff = Backoff::new(patience);
+    loop {
+        match keys.lookup(&pairs).await {
+            Ok(mut found) => {
+                if !found.is_empty() {
+                    let asks = trains.iter_mut().flatten().flat_map(|item| &mut item.asks);
+                    for (ask, pair) in asks.zip(&pairs) {
+                        // Twins in one group each get a copy.
+                        ask.found = found.get(pair).cloned();
+                    }
+                    found.clear();
+                }
+                return Admission { trains, seen_through };
+            }
+            Err(error) if backoff.wait().await => {
+                tracing::warn!(%error, "idempotency keys cannot be looked up; trying again");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "idempotency keys cannot be looked up");
+                trains.into_iter().flatten().for_each(|item| item.fail(&Failure::Unavailable));
+                return Admission { trains: Vec::new(), seen_through };
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The bus's limits.
+
+use std::time::Duration;
+
+/// The most requests in one call of [`super::Bus::execute_all`] or [`super::Bus::execute_linked`].
+pub const MAX_REQUESTS: usize = 8_190;
+
+/// The limits of the bus. The default serves one machine well.
+#[derive(Clone, Debug)]
+pub struct BusSettings {
+    /// The most requests between arrival and answer; over it a request is refused as overloaded, at once.
+    pub queue: usize,
+    /// The most units of work in one commit.
+    pub batch_commands: usize,
+    /// A commit takes no further unit of work once it has this many events.
+    pub batch_events: usize,
+    /// About the most aggregates in memory.
+    pub cached_aggregates: usize,
+    /// The most streams that load at the same time.
+    pub loads: usize,
+    /// How long a key's answer is kept.
+    pub key_retention: Duration,
+    /// How long the lease holds without a sign of life.
+    pub lease_ttl: Duration,
+    /// How long a request waits for its answer before it is answered as unavailable.
+    pub patience: Duration,
+    /// A state is written down every so many events of a stream, for cold loads.
+    pub snapshot_every: u64,
+}
+
+impl Default for BusSettings {
+    fn default() -> Self {
+        Self {
+            queue: 32_768,
+            batch_commands: 2_048,
+            batch_events: 8_192,
+            cached_aggregates: 200_000,
+            loads: 12,
+            key_retention: Duration::from_secs(7 * 24 * 60 * 60),
+            lease_ttl: Duration::from_secs(6),
+            patience: Duration::from_secs(10),
+            snapshot_every: 500,
+        }
+    }
+}
