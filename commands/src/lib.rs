@@ -13,9 +13,11 @@ pub mod aggregates;
 pub mod bus;
 pub mod principal;
 pub mod request;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod unit;
 pub mod use_cases;
 
-pub use bus::Bus;
+pub use bus::{Bus, BusContext, BusSettings};
 pub use principal::{Principal, Role};
 pub use request::{Answer, Command, Failure, Outcome, Receipt, Request};

@@ -20,7 +20,9 @@ pub(crate) enum ColdLoadError {
     #[error("the snapshot cannot be read: {0}")]
     Snapshot(#[from] sqlx::Error),
     /// An event was written by another version of Daybook.
-    #[error("event {sequence} of {stream}, {event_type} of version {event_version}, cannot be read: {reason}")]
+    #[error(
+        "event {sequence} of {stream}, {event_type} of version {event_version}, cannot be read: {reason}"
+    )]
     UnknownEvent {
         stream: StreamId,
         sequence: usize,
@@ -38,10 +40,9 @@ impl ColdLoadError {
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Snapshot(_) => true,
-            Self::Stream(LoadError::Repository(error)) => matches!(
-                error,
-                PersistenceError::ConnectionError(_) | PersistenceError::UnknownError(_)
-            ),
+            Self::Stream(LoadError::Repository(error)) => {
+                matches!(error, PersistenceError::ConnectionError(_) | PersistenceError::UnknownError(_))
+            }
             _ => false,
         }
     }

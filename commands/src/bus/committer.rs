@@ -84,18 +84,20 @@ fn durable(shipment: Shipment, head: LogPosition, states: &mpsc::Sender<Vec<Stat
     for (decided, write) in shipment.decided.into_iter().zip(&shipment.batch.commands) {
         end = end.advance(write.events.len());
         let log_position = (!write.events.is_empty()).then_some(end);
-        let receipts: Vec<_> = decided
-            .verdicts
-            .into_iter()
-            .zip(&decided.item.asks)
-            .map(|(verdict, ask)| {
-                let remembered = verdict.result.as_ref().ok().filter(|_| verdict.remembered).map(|outcome| {
-                    Remembered { hash: ask.hash, outcome: outcome.clone(), log_position }
-                });
-                keys.push((ask.key.clone(), remembered));
-                verdict.result.map(|outcome| Receipt { outcome, log_position, replayed: false })
-            })
-            .collect();
+        let receipts: Vec<_> =
+            decided
+                .verdicts
+                .into_iter()
+                .zip(&decided.item.asks)
+                .map(|(verdict, ask)| {
+                    let remembered =
+                        verdict.result.as_ref().ok().filter(|_| verdict.remembered).map(|outcome| {
+                            Remembered { hash: ask.hash, outcome: outcome.clone(), log_position }
+                        });
+                    keys.push((ask.key.clone(), remembered));
+                    verdict.result.map(|outcome| Receipt { outcome, log_position, replayed: false })
+                })
+                .collect();
         answers.push((decided.item, receipts));
         due.extend(decided.states);
     }

@@ -94,12 +94,7 @@ pub(super) fn decide(
 }
 
 /// The streams the unit of work needs in memory; changes nothing.
-pub(super) fn probe(
-    aggregates: &mut Aggregates,
-    item: &Item,
-    now: Timestamp,
-    batch: u64,
-) -> Vec<StreamName> {
+pub(super) fn probe(aggregates: &mut Aggregates, item: &Item, now: Timestamp, batch: u64) -> Vec<StreamName> {
     let Some(first) = item.asks.first() else { return Vec::new() };
     let mut unit = Unit::begin(aggregates, &first.request.principal, now, batch);
     let (ran, _) = run(&mut unit, &item.asks);
@@ -116,8 +111,7 @@ fn run<'a>(unit: &mut Unit<'a>, asks: &'a [Ask]) -> (Vec<Ran>, Vec<usize>) {
         .map(|ask| {
             let savepoint = unit.savepoint();
             unit.act_as(&ask.request.principal);
-            let answer =
-                catch_unwind(AssertUnwindSafe(|| use_cases::run(&ask.request.command, &mut *unit)));
+            let answer = catch_unwind(AssertUnwindSafe(|| use_cases::run(&ask.request.command, &mut *unit)));
             let ran = match answer {
                 Ok(Ok(answer)) => Ran::Answered(answer),
                 Ok(Err(halt)) => Ran::Halted(halt),

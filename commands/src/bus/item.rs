@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use chrono::Utc;
 use domain::Timestamp;
 use event_store::StoredOutcome;
 use sha2::{Digest, Sha256};
@@ -48,7 +49,7 @@ pub(super) fn hash_linked(requests: &[Request]) -> serde_json::Result<Vec<Comman
 /// One request and where its answer goes.
 #[derive(Debug)]
 pub(super) struct Ask {
-    pub(super) request: Request,
+    pub(super) request: Box<Request>,
     pub(super) key: KeyId,
     pub(super) hash: CommandHash,
     /// What the database has under the key.
@@ -94,3 +95,16 @@ impl Item {
 
 /// Units of work that are decided in their order.
 pub(super) type Train = VecDeque<Item>;
+
+/// The requests as units of work: one each, or all as one.
+pub(super) fn train(asks: Vec<Ask>, linked: bool, mut places: OwnedSemaphorePermit) -> Train {
+    let arrived = Utc::now();
+    let item = |asks, places| Item { asks, arrived, poisoned: false, _places: places };
+    if asks.is_empty() {
+        return Train::new();
+    }
+    if linked || asks.len() == 1 {
+        return Train::from([item(asks, places)]);
+    }
+    asks.into_iter().filter_map(|ask| Some(item(vec![ask], places.split(1)?))).collect()
+}

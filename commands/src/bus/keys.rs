@@ -98,7 +98,8 @@ impl KeyTable {
 
 impl Item {
     fn answer_all_with(self, refusal: &Refusal) {
-        let receipt = Receipt { outcome: Outcome::Refused(refusal.clone()), log_position: None, replayed: false };
+        let receipt =
+            Receipt { outcome: Outcome::Refused(refusal.clone()), log_position: None, replayed: false };
         let answers = vec![Ok(receipt); self.asks.len()];
         self.answer(answers);
     }
@@ -116,8 +117,7 @@ fn replay(item: Item, known: Vec<Option<Result<Remembered, Failure>>>) {
         .zip(&known)
         .all(|(ask, known)| known.as_ref().is_none_or(|known| known.hash == ask.hash));
     // A linked set that was refused is remembered by its refused requests alone.
-    let refused_set =
-        known.iter().flatten().all(|known| matches!(known.outcome, Outcome::Refused(_)));
+    let refused_set = known.iter().flatten().all(|known| matches!(known.outcome, Outcome::Refused(_)));
     if !same || (!refused_set && known.iter().any(Option::is_none)) {
         return item.answer_all_with(&conflict());
     }
@@ -155,5 +155,8 @@ fn conflict() -> Refusal {
 }
 
 pub(super) fn linked_failed() -> Refusal {
-    Refusal::new(Code::LinkedFailed, "another command of the same atomic set was refused, so this one was not done either")
+    Refusal::new(
+        Code::LinkedFailed,
+        "another command of the same atomic set was refused, so this one was not done either",
+    )
 }

@@ -26,7 +26,6 @@ mod reign;
 mod settings;
 mod states;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -36,14 +35,14 @@ use chrono::Utc;
 use domain::{Code, Refusal, Timestamp};
 use event_store::{Keys, Log};
 use sqlx::PgPool;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::settings::{BusSettings, MAX_REQUESTS};
 
-use self::item::{Ask, CommandHash, Item, KeyId, Train};
+use self::item::{Ask, CommandHash, KeyId, Train};
 use crate::request::{Failure, Outcome, Receipt, Request};
 
 /// Tells the time of decisions.
@@ -66,7 +65,10 @@ pub struct BusContext {
 
 impl fmt::Debug for BusContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BusContext").field("node", &self.node).field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("BusContext")
+            .field("node", &self.node)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -109,8 +111,16 @@ impl Drop for Shared {
     }
 }
 
-/// What waits for an answer.
-type Waiting = oneshot::Receiver<Result<Receipt, Failure>>;
+/// What a request is answered with.
+type Reply = Result<Receipt, Failure>;
+
+/// A request on arrival.
+enum Arrival {
+    /// To be decided.
+    Asked(Box<Request>, CommandHash),
+    /// There is nothing to decide.
+    Answered(Reply),
+}
 
 impl Bus {
     /// Starts the bus and tries to lead. It returns after the first attempt; while that fails it goes on trying, and
@@ -177,10 +187,10 @@ impl Bus {
         let units = requests
             .into_iter()
             .map(|request| match check(&request) {
-                Err(answer) => Err(answer),
-                Ok(()) => match item::hash_alone(&request) {
-                    Ok(hash) => Ok((request, hash)),
-                    Err(error) => Err(unhashable(&error)),
+                Some(answer) => Arrival::Answered(answer),
+                None => match item::hash_alone(&request) {
+                    Ok(hash) => Arrival::Asked(Box::new(request), hash),
+                    Err(error) => Arrival::Answered(unhashable(&error)),
                 },
             })
             .collect();
@@ -197,12 +207,15 @@ impl Bus {
             return self.execute_all(requests).await;
         }
         let checked: Vec<_> = requests.iter().map(check).collect();
-        if checked.iter().any(Result::is_err) {
+        if checked.iter().any(Option::is_some) {
             let linked = || refused(keys::linked_failed());
-            return counted(checked.into_iter().map(|check| check.err().unwrap_or_else(linked)).collect());
+            return counted(checked.into_iter().map(|answer| answer.unwrap_or_else(linked)).collect());
         }
         match item::hash_linked(&requests) {
-            Ok(hashes) => self.answer(requests.into_iter().zip(hashes).map(Ok).collect(), true).await,
+            Ok(hashes) => {
+                let asked = |(request, hash)| Arrival::Asked(Box::new(request), hash);
+                self.answer(requests.into_iter().zip(hashes).map(asked).collect(), true).await
+            }
             Err(error) => requests.iter().map(|_| unhashable(&error)).collect(),
         }
     }
@@ -234,77 +247,75 @@ impl Bus {
     }
 
     /// Sends what is to be decided on its way and gathers the answers in their order.
-    async fn answer(
-        &self,
-        units: Vec<Result<(Request, CommandHash), Result<Receipt, Failure>>>,
-        linked: bool,
-    ) -> Vec<Result<Receipt, Failure>> {
-        let count = units.iter().filter(|unit| unit.is_ok()).count();
-        let refuse = |failure: Failure| {
-            counted(units.iter().map(|unit| unit.as_ref().err().cloned().unwrap_or(Err(failure.clone()))).collect())
+    async fn answer(&self, arrivals: Vec<Arrival>, linked: bool) -> Vec<Reply> {
+        let places = match self.places_for(&arrivals) {
+            Ok(places) => places,
+            Err(failure) => {
+                let answers = arrivals.into_iter().map(|arrival| match arrival {
+                    Arrival::Asked(..) => Err(failure.clone()),
+                    Arrival::Answered(answer) => answer,
+                });
+                return counted(answers.collect());
+            }
         };
-        if self.shared.closing.is_cancelled() || !*self.shared.leads.borrow() {
-            return refuse(Failure::Unavailable);
+        let mut asks = Vec::with_capacity(arrivals.len());
+        let mut waiting = Vec::with_capacity(arrivals.len());
+        for arrival in arrivals {
+            let (answer, receiver) = oneshot::channel();
+            waiting.push(receiver);
+            match arrival {
+                Arrival::Asked(request, hash) => {
+                    asks.push(Ask { key: KeyId::of(&request), request, hash, found: None, answer });
+                }
+                // We hold the receiver.
+                Arrival::Answered(given) => drop(answer.send(given)),
+            }
         }
-        if units.len() > MAX_REQUESTS {
-            return refuse(Failure::Overloaded);
-        }
-        let Some(mut places) = u32::try_from(count)
-            .ok()
-            .and_then(|count| Arc::clone(&self.shared.places).try_acquire_many_owned(count).ok())
-        else {
-            return refuse(Failure::Overloaded);
-        };
-        let in_use = self.shared.queue.saturating_sub(self.shared.places.available_permits());
-        metrics::gauge!("daybook_bus_queue_depth").set(in_use as f64);
-        let arrived = Utc::now();
-        let mut asks: VecDeque<Ask> = VecDeque::with_capacity(count);
-        let answers: Vec<Result<Waiting, Result<Receipt, Failure>>> = units
-            .into_iter()
-            .map(|unit| {
-                let (request, hash) = unit?;
-                let (answer, waiting) = oneshot::channel();
-                asks.push_back(Ask { key: KeyId::of(&request), request, hash, found: None, answer });
-                Ok(waiting)
-            })
-            .collect();
-        let train: Train = if linked {
-            Train::from([Item { asks: asks.into(), arrived, poisoned: false, _places: places }])
-        } else {
-            asks.into_iter()
-                .filter_map(|ask| {
-                    let place = places.split(1)?;
-                    Some(Item { asks: vec![ask], arrived, poisoned: false, _places: place })
-                })
-                .collect()
-        };
+        let train = item::train(asks, linked, places);
         if !train.is_empty() && self.shared.submitted.send(train).is_err() {
             tracing::error!("the bus has ended");
         }
         let deadline = Instant::now() + self.shared.patience;
-        let mut gathered = Vec::with_capacity(answers.len());
-        for answer in answers {
-            gathered.push(match answer {
-                Err(answer) => answer,
-                Ok(waiting) => match tokio::time::timeout_at(deadline, waiting).await {
-                    Ok(Ok(answer)) => answer,
-                    // Dropped by a bus that stepped down, or not answered in time.
-                    _ => Err(Failure::Unavailable),
-                },
+        let mut answers = Vec::with_capacity(waiting.len());
+        for receiver in waiting {
+            answers.push(match tokio::time::timeout_at(deadline, receiver).await {
+                Ok(Ok(answer)) => answer,
+                // Dropped by a bus that stepped down, or not answered in time.
+                _ => Err(Failure::Unavailable),
             });
         }
-        counted(gathered)
+        counted(answers)
+    }
+
+    /// Places in the queue for what is to be decided.
+    fn places_for(&self, arrivals: &[Arrival]) -> Result<OwnedSemaphorePermit, Failure> {
+        let shared = &self.shared;
+        if shared.closing.is_cancelled() || !*shared.leads.borrow() {
+            return Err(Failure::Unavailable);
+        }
+        if arrivals.len() > MAX_REQUESTS {
+            return Err(Failure::Overloaded);
+        }
+        let asked = arrivals.iter().filter(|arrival| matches!(arrival, Arrival::Asked(..))).count();
+        let places = u32::try_from(asked).map_err(|_| Failure::Overloaded)?;
+        let places =
+            Arc::clone(&shared.places).try_acquire_many_owned(places).map_err(|_| Failure::Overloaded)?;
+        let in_use = shared.queue.saturating_sub(shared.places.available_permits());
+        metrics::gauge!("daybook_bus_queue_depth").set(in_use as f64);
+        Ok(places)
     }
 }
 
-/// What can be said before anything is decided. `Err` is the answer.
-fn check(request: &Request) -> Result<(), Result<Receipt, Failure>> {
-    request.principal.authorise(&request.command).map_err(|refusal| Err(Failure::Forbidden(refusal)))?;
+/// What can be said before anything is decided.
+fn check(request: &Request) -> Option<Reply> {
+    if let Err(refusal) = request.principal.authorise(&request.command) {
+        return Some(Err(Failure::Forbidden(refusal)));
+    }
     let key = &request.idempotency_key;
     if (1..=128).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Ok(());
+        return None;
     }
-    Err(refused(
+    Some(refused(
         Refusal::new(
             Code::InvalidIdempotencyKey,
             "an idempotency key has 1 to 128 printable ASCII characters; a UUID is a good one",
@@ -313,17 +324,17 @@ fn check(request: &Request) -> Result<(), Result<Receipt, Failure>> {
     ))
 }
 
-fn refused(refusal: Refusal) -> Result<Receipt, Failure> {
+fn refused(refusal: Refusal) -> Reply {
     Ok(Receipt { outcome: Outcome::Refused(refusal), log_position: None, replayed: false })
 }
 
-fn unhashable(error: &serde_json::Error) -> Result<Receipt, Failure> {
+fn unhashable(error: &serde_json::Error) -> Reply {
     tracing::error!(%error, "a command has no JSON form");
     Err(Failure::Internal)
 }
 
 /// Counts refusals and failures by their code, on the way out.
-fn counted(answers: Vec<Result<Receipt, Failure>>) -> Vec<Result<Receipt, Failure>> {
+fn counted(answers: Vec<Reply>) -> Vec<Reply> {
     for answer in &answers {
         match answer {
             Ok(Receipt { outcome: Outcome::Accepted(_), .. }) => {}
@@ -331,7 +342,8 @@ fn counted(answers: Vec<Result<Receipt, Failure>>) -> Vec<Result<Receipt, Failur
                 metrics::counter!("daybook_bus_refusals_total", "code" => refusal.code.as_str()).increment(1);
             }
             Err(failure) => {
-                metrics::counter!("daybook_bus_refusals_total", "code" => failure.code().as_str()).increment(1);
+                metrics::counter!("daybook_bus_refusals_total", "code" => failure.code().as_str())
+                    .increment(1);
             }
         }
     }

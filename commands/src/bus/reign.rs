@@ -113,7 +113,11 @@ impl Throne {
             tokio::spawn(committer::run(appender, to_commit, commits, due)),
             tokio::spawn(states::run(self.pool.clone(), due_states)),
             tokio::spawn(renew(leadership.clone(), lease.clone(), deposed.clone())),
-            tokio::spawn(prune(Keys::new(self.pool.clone()), self.settings.key_retention, Arc::clone(&self.clock))),
+            tokio::spawn(prune(
+                Keys::new(self.pool.clone()),
+                self.settings.key_retention,
+                Arc::clone(&self.clock),
+            )),
         ];
         let beside = beside.map(AbortOnDropHandle::new);
         let channels = Channels { shipments, commits: committed, deposed, stop: self.stop.clone() };
@@ -157,7 +161,9 @@ async fn renew(leadership: Leadership, lease: Lease, deposed: CancellationToken)
         match leadership.renew(&lease).await {
             Ok(()) => {}
             // The epoch still protects the log; appends go on as soon as PostgreSQL answers.
-            Err(LeadershipError::Database(error)) => tracing::warn!(%error, "the lease cannot be renewed now"),
+            Err(LeadershipError::Database(error)) => {
+                tracing::warn!(%error, "the lease cannot be renewed now")
+            }
             Err(error) => {
                 tracing::warn!(%error, "the lease is lost");
                 deposed.cancel();

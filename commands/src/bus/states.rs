@@ -9,7 +9,8 @@ use crate::aggregates::StateToKeep;
 /// Works until no more states can come.
 pub(super) async fn run(pool: PgPool, mut due: mpsc::Receiver<Vec<StateToKeep>>) {
     while let Some(states) = due.recv().await {
-        let versioned = tokio::task::spawn_blocking(move || states.into_iter().filter_map(write).collect()).await;
+        let versioned =
+            tokio::task::spawn_blocking(move || states.into_iter().filter_map(write).collect()).await;
         let versioned: Vec<(u16, NewSnapshot)> = versioned.unwrap_or_default();
         for (state_version, snapshot) in versioned {
             let stream = snapshot.stream.clone();

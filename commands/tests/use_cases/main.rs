@@ -1,5 +1,7 @@
 //! The use cases as scripts, without a log: what each does to which aggregates, and what it refuses.
 
+#![allow(missing_docs, clippy::new_without_default, clippy::inconsistent_digit_grouping)]
+
 mod accounts;
 mod exchange;
 mod orders;
@@ -59,8 +61,7 @@ impl House {
     }
 
     fn load_empty<A: Kept>(&mut self, id: &Arc<str>) {
-        A::shelf_mut(&mut self.aggregates)
-            .load(Arc::clone(id), Slot { state: Arc::new(A::default()), sequence: 0, used: 0 });
+        A::shelf_mut(&mut self.aggregates).load(Arc::clone(id), Slot::loaded(A::default(), 0, 0));
     }
 
     /// Runs the command as `principal`; a stream that is not in memory is empty.
