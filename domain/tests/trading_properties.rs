@@ -48,7 +48,7 @@ fn quantity() -> impl Strategy<Value = Decimal> {
         6 => (1i128..20).prop_map(|lots| Decimal::new(lots, 6)),
         12 => (1i128..12_000_000).prop_map(|lots| Decimal::new(lots, 6)),
         2 => (1i128..40).prop_map(|whole| Decimal::new(whole, 0)),
-        1 => select(vec!["0", "-0.5", "0.0000001", "1000000", "1000001", "1000000000000000000000000000"])
+        1 => select(vec!["0", "-0.5", "0.0000001", "0.000000001", "1000001", "100000000000000000000000000000"])
             .prop_map(read),
     ]
 }
