@@ -212,6 +212,31 @@ async fn a_folder_closed_to_others_still_gets_its_database() {
     assert_eq!(the_fact(&attached).await, 42);
     attached.stop().await;
     fs::remove_dir_all(&home).unwrap();
+    // Only if no other database of this machine is there.
+    let _ = fs::remove_dir("/var/lib/daybook");
+}
+
+#[tokio::test]
+async fn a_database_that_became_unreachable_is_kept() {
+    let folder = folder();
+    let data_folder = folder.path().join("data");
+    let cluster = open(&data_folder).await;
+    write_a_fact(&cluster).await;
+    cluster.stop().await;
+    fs::remove_file(data_folder.join("embedded.json")).unwrap();
+    let mode = |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o700);
+    let closed = Cluster::open_or_create(&data_folder, Options::default()).await;
+    if rustix::process::geteuid().is_root() {
+        let error = closed.unwrap_err();
+        assert!(matches!(error, EmbeddedError::NotReachable { .. }), "{error}");
+    } else {
+        closed.unwrap().stop().await;
+    }
+    mode(0o711);
+    let cluster = open(&data_folder).await;
+    assert_eq!(the_fact(&cluster).await, 42);
+    cluster.stop().await;
 }
 
 #[tokio::test]

@@ -157,16 +157,19 @@ impl Home {
             inside.record(Path::new("postgres"), None)?;
             return Ok((inside, account));
         }
-        // Empty, since nobody but the account writes there and it cannot.
-        fs::remove_dir_all(&inside.path).map_err(|error| EmbeddedError::io("remove", &inside.path, error))?;
-        if !account.dropped_from_root {
+        if inside.data().exists() || !account.dropped_from_root {
             return Err(EmbeddedError::NotReachable { path: inside.path, account: account.name });
+        }
+        // Just made, so empty; anything else stays and is told.
+        for folder in [inside.log_folder(), inside.path] {
+            fs::remove_dir(&folder).map_err(|error| EmbeddedError::io("remove", &folder, error))?;
         }
         let hash = short_hash(folder.as_os_str().as_encoded_bytes());
         let outside = Self {
             folder: folder.to_path_buf(),
             path: Path::new(OPEN_PLACE).join(format!("{hash}-{}", random_digits(8))),
         };
+        warn_of_earlier(&hash);
         outside.record(&outside.path, None)?;
         outside.create(&account)?;
         if !account.reaches(&outside.path) {
@@ -272,13 +275,30 @@ pub(super) fn make_private(folder: &Path, account: &Account) -> Result<(), Embed
     }
 }
 
-/// Removes a folder of sockets with all that is in it.
-pub(super) fn remove_sockets(folder: &Path) -> Result<(), EmbeddedError> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(EmbeddedError::io("remove", folder, error))
+/// Tells of databases whose data folder was at the same place and is gone.
+fn warn_of_earlier(hash: &str) {
+    for entry in fs::read_dir(OPEN_PLACE).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(hash) {
+            tracing::warn!(folder = %entry.path().display(), "an earlier data folder here left its database; remove it if it is not needed");
         }
-        _ => Ok(()),
+    }
+}
+
+/// Removes a folder of sockets. Not what else may be in it: the path comes from a file.
+pub(super) fn remove_sockets(folder: &Path) -> Result<(), EmbeddedError> {
+    let remove = || -> std::io::Result<()> {
+        for name in [SOCKET_NAME.to_owned(), format!("{SOCKET_NAME}.lock")] {
+            absent_is_fine(fs::remove_file(folder.join(name)))?;
+        }
+        absent_is_fine(fs::remove_dir(folder))
+    };
+    remove().map_err(|error| EmbeddedError::io("remove", folder, error))
+}
+
+fn absent_is_fine(result: std::io::Result<()>) -> std::io::Result<()> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
