@@ -49,6 +49,11 @@ impl WindowBuilder {
         }
     }
 
+    /// The feed is in this pass already.
+    pub fn go_on_in(&mut self, pass: Pass) {
+        self.pass = pass;
+    }
+
     /// Counts a message, and returns the window that its time has closed, if one was open with something to tell.
     ///
     /// # Errors

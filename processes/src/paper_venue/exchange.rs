@@ -141,11 +141,13 @@ impl PaperExchange {
         self.orders.remove(id);
     }
 
-    /// What the log says of an order of which no report is under way. The exchange goes on from there.
+    /// What the log says of an order. If it knows of more fills than the exchange does, the exchange goes on from there;
+    /// otherwise its own reports are still on their way.
     pub fn confirm(&mut self, confirmed: &Order) {
         let Ok(placed) = confirmed.placed() else { return };
-        if let Some(ours) = self.orders.get_mut(&placed.order_id)
-            && ours.order != *confirmed
+        let known = self.placed(&placed.order_id).map_or(u64::MAX, |ours| ours.fill_count);
+        if placed.fill_count > known
+            && let Some(ours) = self.orders.get_mut(&placed.order_id)
         {
             ours.order = confirmed.clone();
         }

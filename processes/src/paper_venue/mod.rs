@@ -1,7 +1,11 @@
 //! The paper venue: answers orders on PAPER markets with fills from the observed market, as a distant exchange would.
 //!
 //! - [`exchange`]: one market's rules, pure.
+//! - `open_orders`: what it knows from the log.
+//! - `venue`: the process around both.
 
 pub mod exchange;
+pub(crate) mod open_orders;
+pub(crate) mod venue;
 
 pub use exchange::{ExecutionReport, PaperExchange, PaperFill};

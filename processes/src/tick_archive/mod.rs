@@ -6,8 +6,10 @@
 //!
 //! - [`tick`]: a trade and its place.
 //! - [`batch`]: the compressed form.
+//! - `keeper`: the process that fills it.
 
 pub mod batch;
+pub(crate) mod keeper;
 pub mod tick;
 
 use std::collections::{BTreeMap, VecDeque};
