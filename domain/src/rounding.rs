@@ -54,16 +54,15 @@ fn out_of_range() -> Refusal {
     Refusal::new(Code::AmountOutOfRange, "a result computed from the amount is too large")
 }
 
-/// The 256-bit product, high half first: schoolbook multiplication of 64-bit limbs.
+/// The 256-bit product of two magnitudes of at most 2^127, high half first: schoolbook multiplication of 64-bit limbs.
 fn multiply_wide(a: u128, b: u128) -> (u128, u128) {
     const LOW: u128 = u64::MAX as u128;
     let (a_high, a_low) = (a >> 64, a & LOW);
     let (b_high, b_low) = (b >> 64, b & LOW);
     let low = a_low * b_low;
-    // Each of the three terms is below 2^64 after its shift or mask, save the cross products, which leave room for two carries.
-    let middle = a_high * b_low + (low >> 64);
-    let (middle, overflowed) = middle.overflowing_add(a_low * b_high);
-    let high = a_high * b_high + (middle >> 64) + (u128::from(overflowed) << 64);
+    // The high limbs are at most 2^63, so the cross products are below 2^127 each, and their sum leaves room for the carry.
+    let middle = a_high * b_low + a_low * b_high + (low >> 64);
+    let high = a_high * b_high + (middle >> 64);
     (high, (middle << 64) | (low & LOW))
 }
 

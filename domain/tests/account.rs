@@ -328,6 +328,10 @@ fn what_is_available_always_fits_though_balance_and_overdraft_limit_are_both_lar
         .then([withdrawn(1, LARGEST)])
         .when(deposit(LARGEST))
         .then([deposited(2, LARGEST)]);
+    // A limit must leave room for what comes free when a hold ends.
+    given([opened(), deposited(1, LARGEST), held(1, LARGEST)])
+        .when(set_limit("0.01"))
+        .then_refused(Code::AmountOutOfRange);
 }
 
 #[test]

@@ -271,15 +271,22 @@ proptest! {
 
     #[test]
     fn a_price_is_within_a_band_exactly_if_it_lies_between_the_moved_prices(
-        reference in price(), other in price(), band in 0i64..=100_000_000,
+        reference in price(), band in 0i64..=100_000_000, beside in -2i128..=2,
     ) {
         let one = i64::from(Rate::ONE_UNITS);
-        let (reference_units, other_units) = (price_units(reference), price_units(other) * one);
-        if let Ok(upper) = reference.moved_by(band) {
-            prop_assert_eq!(other <= upper, other_units <= &reference_units * (one + band));
+        let reference_units = price_units(reference);
+        // Prices around each end of the band: the end itself may lie between two prices.
+        let around = |factor: i64| {
+            let units = i128::try_from(&reference_units * factor / one).expect("at most twice the largest");
+            Price::from_decimal(Decimal::new(units + beside, 12)).ok()
+        };
+        if let (Ok(upper), Some(other)) = (reference.moved_by(band), around(one + band)) {
+            prop_assert_eq!(other <= upper, price_units(other) * one <= &reference_units * (one + band));
         }
         let lower = reference.moved_by(-band).expect("a smaller price is in range");
-        prop_assert_eq!(other >= lower, other_units >= &reference_units * (one - band));
+        if let Some(other) = around(one - band) {
+            prop_assert_eq!(other >= lower, price_units(other) * one >= &reference_units * (one - band));
+        }
     }
 
     #[test]
