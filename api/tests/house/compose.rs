@@ -35,7 +35,8 @@ fn interpolated(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_compose_file_is_valid_by_the_official_schema() {
-    let mut schema: Value = serde_json::from_str(&super::read("schemas/third-party/compose-spec.json")).unwrap();
+    let mut schema: Value =
+        serde_json::from_str(&super::read("schemas/third-party/compose-spec.json")).unwrap();
     // Published with https, which no validator knows as draft 7's name.
     schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
     let validator = jsonschema::draft7::new(&schema).unwrap();
