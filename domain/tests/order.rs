@@ -419,6 +419,18 @@ fn a_buy_by_quote_quantity_is_filled_when_no_lot_at_the_worst_price_can_be_paid(
     assert_eq!((placed.cash_required(), placed.remaining_quote()), (Ok(usdt("0")), Ok(Some(usdt("0")))));
 }
 
+#[rstest]
+#[case::one_more_lot_at_the_price_of_the_fill_but_not_at_the_worst("0.002022", true)]
+#[case::one_more_lot_at_the_worst_price("0.0020541", false)]
+fn what_is_left_of_a_buy_by_quote_quantity_is_measured_at_the_worst_price(
+    #[case] budget: &str,
+    #[case] is_done: bool,
+) {
+    let order = open(by_quote(Buy, budget), Some("105"));
+    let (_, (_, _, _, done)) = filled(order, fill(1, "100", "0.00001", Taker));
+    assert_eq!(done, is_done);
+}
+
 #[test]
 fn a_sale_by_quote_quantity_is_filled_when_the_next_lot_would_bring_more() {
     let order = open(by_quote(Sell, "100"), Some("95"));
