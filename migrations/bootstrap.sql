@@ -25,7 +25,8 @@ BEGIN
     END IF;
     GRANT daybook_owner TO daybook_migrator;
 
-    -- One schema a subject. The application owns its two, because it creates and swaps read models by itself.
+    -- One schema a subject. The application owns its own, because it creates and swaps read models by itself: they are
+    -- served from read, built anew in read_next, and kept in read_old once they were replaced.
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'log') THEN
         CREATE SCHEMA log;
         ALTER SCHEMA log OWNER TO daybook_owner;
@@ -38,6 +39,14 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'read') THEN
         CREATE SCHEMA read;
         ALTER SCHEMA read OWNER TO daybook_app;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'read_next') THEN
+        CREATE SCHEMA read_next;
+        ALTER SCHEMA read_next OWNER TO daybook_app;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'read_old') THEN
+        CREATE SCHEMA read_old;
+        ALTER SCHEMA read_old OWNER TO daybook_app;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'auth') THEN
         CREATE SCHEMA auth;

@@ -5,7 +5,12 @@ use domain::ids::{AccountId, HoldId, MovementId, OrderId};
 use domain::{Asset, Money, Timestamp};
 use event_store::LogPosition;
 
-use super::{Page, PageRequest, Read, ReadError, ReadModels};
+use super::query::{Bind, Which};
+use super::{Cursor, Edge, Page, PageRequest, Read, ReadError, ReadModels, amount};
+use crate::models::accounts::AccountRow;
+use crate::models::entries::EntryRow;
+use crate::models::holds::HoldRow;
+use crate::models::transfers::TransferRow;
 
 /// An account.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,21 +130,28 @@ pub struct Transfer {
     pub recorded_at: Timestamp,
 }
 
+const ACCOUNTS: &[&str] = &["accounts"];
+
 impl ReadModels {
     /// The account with this id.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn account(&self, _account_id: &AccountId) -> Result<Read<Option<Account>>, ReadError> {
-        Err(self.ready(&["accounts"]).await.err().unwrap_or(ReadError::InvalidCursor))
+    pub async fn account(&self, account_id: &AccountId) -> Result<Read<Option<Account>>, ReadError> {
+        let which = Which::all().filter("t.account_id = ?", account_id.as_str());
+        self.rows::<AccountRow>(ACCOUNTS, which)
+            .await?
+            .try_map(|rows| rows.into_iter().next().map(Account::try_from).transpose())
     }
 
     /// The accounts with these ids, in any order; those that are not there are left out.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn accounts_by_id(&self, _account_ids: &[AccountId]) -> Result<Read<Vec<Account>>, ReadError> {
-        Err(self.ready(&["accounts"]).await.err().unwrap_or(ReadError::InvalidCursor))
+    pub async fn accounts_by_id(&self, account_ids: &[AccountId]) -> Result<Read<Vec<Account>>, ReadError> {
+        self.rows::<AccountRow>(ACCOUNTS, by_id(account_ids))
+            .await?
+            .try_map(|rows| rows.into_iter().map(Account::try_from).collect())
     }
 
     /// Accounts of one owner or of all, in the order in which they were opened.
@@ -148,10 +160,14 @@ impl ReadModels {
     /// [`ReadError`].
     pub async fn accounts(
         &self,
-        _owner: Option<&str>,
-        _page: &PageRequest,
+        owner: Option<&str>,
+        page: &PageRequest,
     ) -> Result<Read<Page<Account>>, ReadError> {
-        Err(self.ready(&["accounts"]).await.err().unwrap_or(ReadError::InvalidCursor))
+        let which = Which::all().filter_if("t.owner = ?", owner).page_by_id(page, "t.account_id");
+        self.page(ACCOUNTS, which, page, |row: AccountRow| {
+            Ok(Edge { cursor: Cursor::of(&row.account_id), node: row.try_into()? })
+        })
+        .await
     }
 
     /// Entries of an account, in the order of the log.
@@ -160,18 +176,36 @@ impl ReadModels {
     /// [`ReadError`].
     pub async fn entries(
         &self,
-        _account_id: &AccountId,
-        _page: &PageRequest,
+        account_id: &AccountId,
+        page: &PageRequest,
     ) -> Result<Read<Page<Entry>>, ReadError> {
-        Err(self.ready(&["entries"]).await.err().unwrap_or(ReadError::InvalidCursor))
+        let mut which = Which::all().filter("t.party = ?", account_id.as_str());
+        let (comparison, order) = if page.newest_first { ("<", "DESC") } else { (">", "ASC") };
+        if let Some(cursor) = &page.after {
+            let (position, leg) = cursor.numbers()?;
+            which = which
+                .filter(&format!("(t.log_position, t.leg) {comparison} (?, {leg})"), Bind::Int(position));
+        }
+        let limit = page.limit() + 1;
+        let which = which.then(format!("ORDER BY t.log_position {order}, t.leg {order} LIMIT {limit}"));
+        self.page(&["entries"], which, page, |row: EntryRow| {
+            Ok(Edge {
+                cursor: Cursor::of(format_args!("{}.{}", row.log_position, row.leg)),
+                node: row.try_into()?,
+            })
+        })
+        .await
     }
 
     /// The hold with this id.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn hold(&self, _hold_id: &HoldId) -> Result<Read<Option<Hold>>, ReadError> {
-        Err(self.ready(&["holds"]).await.err().unwrap_or(ReadError::InvalidCursor))
+    pub async fn hold(&self, hold_id: &HoldId) -> Result<Read<Option<Hold>>, ReadError> {
+        let which = Which::all().filter("t.hold_id = ?", hold_id.as_str());
+        self.rows::<HoldRow>(&["holds"], which)
+            .await?
+            .try_map(|rows| rows.into_iter().next().map(Hold::try_from).transpose())
     }
 
     /// Holds of an account in the order in which they were placed: the open ones, the ended ones, or all.
@@ -180,18 +214,112 @@ impl ReadModels {
     /// [`ReadError`].
     pub async fn holds(
         &self,
-        _account_id: &AccountId,
-        _open: Option<bool>,
-        _page: &PageRequest,
+        account_id: &AccountId,
+        open: Option<bool>,
+        page: &PageRequest,
     ) -> Result<Read<Page<Hold>>, ReadError> {
-        Err(self.ready(&["holds"]).await.err().unwrap_or(ReadError::InvalidCursor))
+        let which = Which::all().filter("t.account_id = ?", account_id.as_str());
+        let which = match open {
+            Some(true) => which.filter("t.status = ?", "OPEN"),
+            Some(false) => which.filter("t.status <> ?", "OPEN"),
+            None => which,
+        };
+        let which = which.page_by_number(page, "t.placed_position")?;
+        self.page(&["holds"], which, page, |row: HoldRow| {
+            Ok(Edge { cursor: Cursor::of(row.placed_position), node: row.try_into()? })
+        })
+        .await
     }
 
     /// The transfer with this id.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn transfer(&self, _transfer_id: &MovementId) -> Result<Read<Option<Transfer>>, ReadError> {
-        Err(self.ready(&["transfers"]).await.err().unwrap_or(ReadError::InvalidCursor))
+    pub async fn transfer(&self, transfer_id: &MovementId) -> Result<Read<Option<Transfer>>, ReadError> {
+        let which = Which::all().filter("t.transfer_id = ?", transfer_id.as_str());
+        self.rows::<TransferRow>(&["transfers"], which)
+            .await?
+            .try_map(|rows| rows.into_iter().next().map(Transfer::try_from).transpose())
+    }
+}
+
+pub(super) fn by_id(account_ids: &[AccountId]) -> Which {
+    let ids = account_ids.iter().map(|id| id.as_str().to_owned()).collect();
+    Which::all().filter("t.account_id = ANY (?)", Bind::Texts(ids))
+}
+
+impl TryFrom<AccountRow> for Account {
+    type Error = ReadError;
+
+    fn try_from(row: AccountRow) -> Result<Self, ReadError> {
+        let money = |units| amount("accounts", row.currency, units);
+        Ok(Self {
+            balance: money(row.balance)?,
+            held: money(row.held)?,
+            available: money(row.balance - row.held + row.overdraft_limit)?,
+            overdraft_limit: money(row.overdraft_limit)?,
+            account_id: row.account_id,
+            owner: row.owner,
+            kind: row.kind,
+            currency: row.currency,
+            status: row.status,
+            sequence: row.sequence,
+        })
+    }
+}
+
+impl TryFrom<EntryRow> for Entry {
+    type Error = ReadError;
+
+    fn try_from(row: EntryRow) -> Result<Self, ReadError> {
+        Ok(Self {
+            log_position: row.log_position,
+            account_id: AccountId::new(row.party),
+            counterparty: row.counterparty,
+            direction: row.direction,
+            amount: amount("entries", row.asset, row.amount)?,
+            balance_after: amount("entries", row.asset, row.balance_after)?,
+            kind: row.kind,
+            movement_id: row.movement_id,
+            reference: row.reference,
+            effective_at: row.effective_at,
+            recorded_at: row.recorded_at,
+        })
+    }
+}
+
+impl TryFrom<HoldRow> for Hold {
+    type Error = ReadError;
+
+    fn try_from(row: HoldRow) -> Result<Self, ReadError> {
+        let money = |units| amount("holds", row.currency, units);
+        Ok(Self {
+            amount: money(row.amount)?,
+            captured: money(row.captured)?,
+            remaining: money(row.remaining)?,
+            hold_id: row.hold_id,
+            account_id: row.account_id,
+            status: row.status,
+            expires_at: row.expires_at,
+            reference: row.reference,
+            order_id: row.order_id,
+        })
+    }
+}
+
+impl TryFrom<TransferRow> for Transfer {
+    type Error = ReadError;
+
+    fn try_from(row: TransferRow) -> Result<Self, ReadError> {
+        Ok(Self {
+            amount: amount("transfers", row.currency, row.amount)?,
+            transfer_id: row.transfer_id,
+            from: row.from_account,
+            to: row.to_account,
+            reference: row.reference,
+            effective_at: row.effective_at,
+            log_position: row.log_position,
+            recorded_at: row.recorded_at,
+        })
     }
 }

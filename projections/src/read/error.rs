@@ -1,7 +1,7 @@
 //! Why a query has no answer.
 
 use domain::Code;
-use event_store::LogPosition;
+use event_store::{LogError, LogPosition};
 
 /// Why a query has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,9 @@ pub enum ReadError {
     /// The database did not answer.
     #[error("the read models cannot be read now: {0}")]
     Database(#[from] sqlx::Error),
+    /// The log did not answer.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// A row holds what no fold writes: rebuild the projection.
     #[error(
         "the read model {projection} holds a value that cannot be read ({detail}): verify and rebuild it"
@@ -57,7 +60,7 @@ impl ReadError {
             Self::BeyondHead { .. } => Code::BeyondHead,
             Self::NotYetVisible { .. } | Self::NotReady { .. } => Code::NotYetVisible,
             Self::InvalidCursor => Code::MalformedInput,
-            Self::Database(_) => Code::Unavailable,
+            Self::Database(_) | Self::Log(_) => Code::Unavailable,
             Self::Corrupt { .. } => Code::Internal,
         }
     }

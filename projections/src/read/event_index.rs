@@ -2,7 +2,9 @@
 
 use event_store::LogPosition;
 
+use super::query::{Bind, Which};
 use super::{Read, ReadError, ReadModels};
+use crate::models::event_index::CommandRow;
 
 /// Which events; at least one of the three should be given. Observed prices are not listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,12 +34,43 @@ pub struct IndexPage {
     pub has_more: bool,
 }
 
+/// The most positions of one page.
+const MAX_POSITIONS: usize = 1_000;
+
 impl ReadModels {
     /// The log positions of the events that pass the filter.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn event_positions(&self, _filter: &IndexFilter) -> Result<Read<IndexPage>, ReadError> {
-        Err(self.ready(&["event_index"]).await.err().unwrap_or(ReadError::InvalidCursor))
+    pub async fn event_positions(&self, filter: &IndexFilter) -> Result<Read<IndexPage>, ReadError> {
+        let limit = filter.limit.clamp(1, MAX_POSITIONS);
+        let order = if filter.newest_first { "DESC" } else { "ASC" };
+        let bound = |position: Option<LogPosition>| position.map(|position| Bind::Int(position.to_sql()));
+        let which = Which::all()
+            .filter_if("t.actor = ?", filter.actor.as_deref())
+            .filter_if("t.command_id = ?", filter.command_id.as_deref())
+            .filter_if("t.correlation_id = ?", filter.correlation_id.as_deref())
+            .filter_if("t.last_position > ?", bound(filter.after))
+            .filter_if("t.first_position < ?", bound(filter.before))
+            .then(format!("ORDER BY t.first_position {order} LIMIT {}", limit + 1));
+        let commands = self.rows::<CommandRow>(&["event_index"], which).await?;
+        Ok(commands.map(|commands| {
+            let inside = |position: &LogPosition| {
+                filter.after.is_none_or(|after| *position > after)
+                    && filter.before.is_none_or(|before| *position < before)
+            };
+            let mut positions: Vec<LogPosition> = commands
+                .iter()
+                .flat_map(|command| command.first_position.0..=command.last_position.0)
+                .map(LogPosition)
+                .filter(inside)
+                .collect();
+            if filter.newest_first {
+                positions.sort_unstable_by(|a, b| b.cmp(a));
+            }
+            let has_more = positions.len() > limit;
+            positions.truncate(limit);
+            IndexPage { positions, has_more }
+        }))
     }
 }

@@ -1,92 +1,18 @@
-//! What happened on a market: depth and trades of internal markets, candles and statistics of all.
+//! What rests and what was traded on internal markets.
 
 use domain::ids::{Symbol, TradeId};
 use domain::order::OrderSide;
-use domain::{Decimal, Money, Price, Quantity, Timestamp};
+use domain::{Asset, Price, Quantity, Timestamp};
 use event_store::LogPosition;
+use sqlx::{Row as _, ValueRef as _};
 
-use super::{Page, PageRequest, Read, ReadError, ReadModels};
+use super::query::{Bind, Which, checkpoint, checkpoint_of};
+use super::{Cursor, Edge, Page, PageRequest, Read, ReadError, ReadModels, amount};
+use crate::fold::next_field;
+use crate::models::trades::TradeRow;
 
-/// How long a candle is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CandleInterval {
-    /// A second.
-    S1,
-    /// A minute.
-    M1,
-    /// Five minutes.
-    M5,
-    /// A quarter of an hour.
-    M15,
-    /// An hour.
-    H1,
-    /// Four hours.
-    H4,
-    /// A day, UTC.
-    D1,
-}
-
-/// Over how long statistics are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StatsWindow {
-    /// A minute.
-    M1,
-    /// Five minutes.
-    M5,
-    /// An hour.
-    H1,
-    /// A day.
-    H24,
-}
-
-/// Which candles.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CandleRange {
-    /// Only those that open at or after.
-    pub from: Option<Timestamp>,
-    /// Only those that open before.
-    pub to: Option<Timestamp>,
-    /// Only the last so many; at most, and if absent, 1,500.
-    pub last: Option<usize>,
-}
-
-/// What was traded in one interval. Intervals without a trade have none.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Candle {
-    /// Start of the interval.
-    pub open_time: Timestamp,
-    /// Price of the first trade.
-    pub open: Price,
-    /// The highest.
-    pub high: Price,
-    /// The lowest.
-    pub low: Price,
-    /// Price of the last trade.
-    pub close: Price,
-    /// Base asset traded.
-    pub volume: Quantity,
-    /// Quote asset traded.
-    pub quote_volume: Money,
-    /// How many trades.
-    pub trade_count: u64,
-}
-
-/// What was traded in the last minute, hour or day.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MarketStats {
-    /// Quote volume by volume, half-even to eight digits.
-    pub vwap: Option<Decimal>,
-    /// Base asset traded.
-    pub volume: Quantity,
-    /// The highest price.
-    pub high: Option<Price>,
-    /// The lowest price.
-    pub low: Option<Price>,
-    /// Price of the first trade.
-    pub open: Option<Price>,
-    /// How many trades.
-    pub trade_count: u64,
-}
+/// The most levels of one side.
+const MAX_LEVELS: usize = 1_000;
 
 /// All orders at one price.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,8 +56,41 @@ impl ReadModels {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn depth(&self, _symbol: &Symbol, _levels: usize) -> Result<Read<Depth>, ReadError> {
-        Err(self.ready(&["book"]).await.err().unwrap_or(ReadError::InvalidCursor))
+    pub async fn depth(&self, symbol: &Symbol, levels: usize) -> Result<Read<Depth>, ReadError> {
+        let floor = self.ready(&["book"]).await?;
+        let levels = i64::try_from(levels.clamp(1, MAX_LEVELS)).unwrap_or(1);
+        let side = |side: &str, order: &str| {
+            format!(
+                "(SELECT side, base, price, sum(quantity) AS quantity FROM read.book \
+                  WHERE symbol = $1 AND side = '{side}' GROUP BY side, base, price ORDER BY price {order} LIMIT $2)"
+            )
+        };
+        let sql = format!(
+            "WITH {} SELECT c.least, l.side, l.base, l.price::text, l.quantity::text FROM checkpoint c \
+             LEFT JOIN ({} UNION ALL {}) l ON true ORDER BY l.price",
+            checkpoint(&["book"]),
+            side("BUY", "DESC"),
+            side("SELL", "ASC"),
+        );
+        let rows = self.fetch(&["book"], &sql, vec![symbol.as_str().into(), Bind::Int(levels)]).await?;
+        let log_position = checkpoint_of(&rows, &["book"], floor)?;
+        let mut value = Depth::default();
+        for row in &rows {
+            if row.try_get_raw(1)?.is_null() {
+                continue;
+            }
+            let mut index = 1;
+            let side: OrderSide = next_field(row, &mut index, "side")?;
+            let base: Asset = next_field(row, &mut index, "base")?;
+            let price = next_field(row, &mut index, "price")?;
+            let quantity = amount("book", base, next_field(row, &mut index, "quantity")?)?;
+            match side {
+                OrderSide::Buy => value.bids.push(Level { price, quantity }),
+                OrderSide::Sell => value.asks.push(Level { price, quantity }),
+            }
+        }
+        value.bids.reverse();
+        Ok(Read { value, log_position })
     }
 
     /// Trades of an internal market from a moment on and before another, in their order; none for other venues.
@@ -140,37 +99,31 @@ impl ReadModels {
     /// [`ReadError`].
     pub async fn trades(
         &self,
-        _symbol: &Symbol,
-        _from: Option<Timestamp>,
-        _to: Option<Timestamp>,
-        _page: &PageRequest,
+        symbol: &Symbol,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+        page: &PageRequest,
     ) -> Result<Read<Page<Trade>>, ReadError> {
-        Err(self.ready(&["trades"]).await.err().unwrap_or(ReadError::InvalidCursor))
-    }
-
-    /// Candles of a market, oldest first; the newest may still be open.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn candles(
-        &self,
-        _symbol: &Symbol,
-        _interval: CandleInterval,
-        _range: CandleRange,
-    ) -> Result<Read<Vec<Candle>>, ReadError> {
-        Err(self.ready(&["candles"]).await.err().unwrap_or(ReadError::InvalidCursor))
-    }
-
-    /// What was traded on a market in the window that ends at `now`; `None` when nothing is known of the market.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn stats(
-        &self,
-        _symbol: &Symbol,
-        _window: StatsWindow,
-        _now: Timestamp,
-    ) -> Result<Read<Option<MarketStats>>, ReadError> {
-        Err(self.ready(&["candles"]).await.err().unwrap_or(ReadError::InvalidCursor))
+        let time = |time: Option<Timestamp>| time.map(|time| Bind::Time(Some(time)));
+        let which = Which::all()
+            .filter("t.symbol = ?", symbol.as_str())
+            .filter_if("t.at >= ?", time(from))
+            .filter_if("t.at < ?", time(to))
+            .page_by_number(page, "t.log_position")?;
+        self.page(&["trades"], which, page, |row: TradeRow| {
+            Ok(Edge {
+                cursor: Cursor::of(row.log_position),
+                node: Trade {
+                    quantity: amount("trades", row.base, row.quantity)?,
+                    trade_id: row.trade_id,
+                    symbol: row.symbol,
+                    price: row.price,
+                    taker_side: row.taker_side,
+                    at: row.at,
+                    log_position: row.log_position,
+                },
+            })
+        })
+        .await
     }
 }

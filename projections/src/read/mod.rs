@@ -4,6 +4,7 @@
 //! `models.at_least(position)` gives a view whose queries first wait for every projection they touch.
 
 mod accounts;
+mod candles;
 mod error;
 mod event_index;
 mod ledger;
@@ -12,13 +13,16 @@ mod markets;
 mod orders;
 mod page;
 mod portfolios;
+mod query;
+mod ratio;
 mod status;
 
 pub use accounts::{Account, Direction, Entry, Hold, HoldStatus, Transfer};
+pub use candles::{Candle, CandleInterval, CandleRange, MarketStats, StatsWindow};
 pub use error::ReadError;
 pub use event_index::{IndexFilter, IndexPage};
 pub use ledger::TrialBalanceLine;
-pub use market_data::{Candle, CandleInterval, CandleRange, Depth, Level, MarketStats, StatsWindow, Trade};
+pub use market_data::{Depth, Level, Trade};
 pub use markets::Market;
 pub use orders::{Fill, FillsOf, Order, OrderFilter};
 pub use page::{Cursor, Edge, MAX_PAGE, Page, PageRequest};
@@ -27,8 +31,11 @@ pub use status::{ProjectionState, ProjectionStatus};
 
 use std::time::Duration;
 
-use event_store::LogPosition;
+use event_store::{Log, LogPosition};
 use sqlx::PgPool;
+use tokio::sync::watch;
+
+use crate::engine::Progress;
 
 /// An answer and the log position it was read at.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,17 +51,37 @@ impl<T> Read<T> {
     pub fn map<U>(self, into: impl FnOnce(T) -> U) -> Read<U> {
         Read { value: into(self.value), log_position: self.log_position }
     }
+
+    fn try_map<U>(self, into: impl FnOnce(T) -> Result<U, ReadError>) -> Result<Read<U>, ReadError> {
+        Ok(Read { value: into(self.value)?, log_position: self.log_position })
+    }
 }
 
 /// Answers queries. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ReadModels {
     pool: PgPool,
+    log: Log,
+    progress: Option<watch::Receiver<Progress>>,
     at_least: Option<LogPosition>,
     patience: Duration,
 }
 
 impl ReadModels {
+    /// Read models that another process folds.
+    pub fn open(pool: PgPool, log: Log) -> Self {
+        Self::new(pool, log, None, crate::Settings::default().patience)
+    }
+
+    pub(crate) fn new(
+        pool: PgPool,
+        log: Log,
+        progress: Option<watch::Receiver<Progress>>,
+        patience: Duration,
+    ) -> Self {
+        Self { pool, log, progress, at_least: None, patience }
+    }
+
     /// The same read models, answering only from states that include `position`: a query waits for it, with a limit.
     /// Without a position it answers at once.
     #[must_use]
@@ -68,8 +95,26 @@ impl ReadModels {
         Self { patience, ..self.clone() }
     }
 
-    async fn ready(&self, _projections: &[&'static str]) -> Result<(), ReadError> {
-        let _ = (&self.pool, self.at_least, self.patience);
-        Err(ReadError::NotReady { projection: "accounts" })
+    /// Waits until all of the projections include `position`, with a limit.
+    ///
+    /// # Errors
+    /// [`ReadError::BeyondHead`] at once, [`ReadError::NotYetVisible`] after the limit.
+    pub async fn wait(
+        &self,
+        projections: &[&'static str],
+        position: LogPosition,
+        limit: Duration,
+    ) -> Result<(), ReadError> {
+        self.at_least(Some(position)).with_patience(limit).ready(projections).await.map(drop)
     }
+}
+
+/// An amount from a row. A fold writes none that is out of range.
+fn amount<K: domain::amount::Kind>(
+    projection: &'static str,
+    asset: domain::Asset,
+    units: i128,
+) -> Result<domain::amount::Amount<K>, ReadError> {
+    domain::amount::Amount::from_units(asset, units)
+        .map_err(|refusal| ReadError::Corrupt { projection, detail: refusal.to_string() })
 }

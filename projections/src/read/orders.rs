@@ -6,7 +6,12 @@ use domain::order::{Liquidity, OrderSide, OrderStatus, OrderType, SelfTradePreve
 use domain::{Code, Decimal, Money, Price, Quantity, Timestamp};
 use event_store::LogPosition;
 
-use super::{Page, PageRequest, Read, ReadError, ReadModels};
+use super::query::{Bind, Which};
+use super::ratio::ratio;
+use super::{Cursor, Edge, Page, PageRequest, Read, ReadError, ReadModels, amount};
+use crate::fold::{Cell, Field as _};
+use crate::models::fills::FillRow;
+use crate::models::orders::OrderRow;
 
 /// An order.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,8 +124,23 @@ impl ReadModels {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn order(&self, _order_id: &OrderId) -> Result<Read<Option<Order>>, ReadError> {
-        Err(self.ready(&["orders"]).await.err().unwrap_or(ReadError::InvalidCursor))
+    pub async fn order(&self, order_id: &OrderId) -> Result<Read<Option<Order>>, ReadError> {
+        let which = Which::all().filter("t.order_id = ?", order_id.as_str());
+        self.rows::<OrderRow>(&["orders"], which)
+            .await?
+            .try_map(|rows| rows.into_iter().next().map(Order::try_from).transpose())
+    }
+
+    /// The orders with these ids, in any order; those that are not there are left out.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn orders_by_id(&self, order_ids: &[OrderId]) -> Result<Read<Vec<Order>>, ReadError> {
+        let ids = order_ids.iter().map(|id| id.as_str().to_owned()).collect();
+        let which = Which::all().filter("t.order_id = ANY (?)", Bind::Texts(ids));
+        self.rows::<OrderRow>(&["orders"], which)
+            .await?
+            .try_map(|rows| rows.into_iter().map(Order::try_from).collect())
     }
 
     /// The orders that pass the filter, in the order in which they were placed.
@@ -129,17 +149,102 @@ impl ReadModels {
     /// [`ReadError`].
     pub async fn orders(
         &self,
-        _filter: &OrderFilter,
-        _page: &PageRequest,
+        filter: &OrderFilter,
+        page: &PageRequest,
     ) -> Result<Read<Page<Order>>, ReadError> {
-        Err(self.ready(&["orders"]).await.err().unwrap_or(ReadError::InvalidCursor))
+        let statuses: Vec<String> = filter.statuses.iter().map(word).collect();
+        let statuses = (!statuses.is_empty()).then_some(Bind::Texts(statuses));
+        let which = Which::all()
+            .filter_if("t.owner = ?", filter.owner.as_deref())
+            .filter_if("t.portfolio_id = ?", filter.portfolio_id.as_ref().map(PortfolioId::as_str))
+            .filter_if("t.symbol = ?", filter.symbol.as_ref().map(Symbol::as_str))
+            .filter_if("t.status = ANY (?)", statuses)
+            .page_by_number(page, "t.placed_position")?;
+        self.page(&["orders"], which, page, |row: OrderRow| {
+            Ok(Edge { cursor: Cursor::of(row.placed_position), node: row.try_into()? })
+        })
+        .await
     }
 
     /// Fills of a portfolio or of an order, in the order of the log.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn fills(&self, _of: &FillsOf, _page: &PageRequest) -> Result<Read<Page<Fill>>, ReadError> {
-        Err(self.ready(&["fills"]).await.err().unwrap_or(ReadError::InvalidCursor))
+    pub async fn fills(&self, of: &FillsOf, page: &PageRequest) -> Result<Read<Page<Fill>>, ReadError> {
+        let which = match of {
+            FillsOf::Portfolio(id) => Which::all().filter("t.portfolio_id = ?", id.as_str()),
+            FillsOf::Order(id) => Which::all().filter("t.order_id = ?", id.as_str()),
+        };
+        let which = which.page_by_number(page, "t.log_position")?;
+        self.page(&["fills"], which, page, |row: FillRow| {
+            Ok(Edge { cursor: Cursor::of(row.log_position), node: row.try_into()? })
+        })
+        .await
+    }
+}
+
+/// The word of a status in its column.
+fn word(status: &OrderStatus) -> String {
+    match status.cell() {
+        Cell::Text(word) => word,
+        _ => String::new(),
+    }
+}
+
+impl TryFrom<OrderRow> for Order {
+    type Error = ReadError;
+
+    fn try_from(row: OrderRow) -> Result<Self, ReadError> {
+        let filled_quantity: Quantity = amount("orders", row.base, row.filled_quantity)?;
+        let filled_notional: Money = amount("orders", row.quote, row.filled_notional)?;
+        Ok(Self {
+            average_price: ratio(filled_notional, filled_quantity),
+            quantity: row.quantity.map(|units| amount("orders", row.base, units)).transpose()?,
+            quote_quantity: row.quote_quantity.map(|units| amount("orders", row.quote, units)).transpose()?,
+            fees: amount("orders", row.quote, row.fees)?,
+            filled_quantity,
+            filled_notional,
+            order_id: row.order_id,
+            client_order_id: row.client_order_id,
+            owner: row.owner,
+            portfolio_id: row.portfolio_id,
+            account_id: row.account_id,
+            symbol: row.symbol,
+            venue: row.venue,
+            side: row.side,
+            order_type: row.order_type,
+            time_in_force: row.time_in_force,
+            limit_price: row.limit_price,
+            self_trade_prevention: row.self_trade_prevention,
+            status: row.status,
+            reason: row.reason,
+            reason_message: row.reason_message,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            sequence: row.sequence,
+        })
+    }
+}
+
+impl TryFrom<FillRow> for Fill {
+    type Error = ReadError;
+
+    fn try_from(row: FillRow) -> Result<Self, ReadError> {
+        let money = |units| amount("fills", row.quote, units);
+        Ok(Self {
+            quantity: amount("fills", row.base, row.quantity)?,
+            notional: money(row.notional)?,
+            fee: money(row.fee)?,
+            realized_pnl: row.realized_pnl.map(money).transpose()?,
+            trade_id: row.trade_id,
+            order_id: row.order_id,
+            portfolio_id: row.portfolio_id,
+            symbol: row.symbol,
+            side: row.side,
+            price: row.price,
+            liquidity: row.liquidity,
+            log_position: row.log_position,
+            recorded_at: row.recorded_at,
+        })
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use event_store::LogPosition;
 
 use super::{ReadError, ReadModels};
+use crate::engine::read_checkpoints;
+use crate::models;
 
 /// What a projection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +52,35 @@ impl ReadModels {
     /// # Errors
     /// [`ReadError::Database`].
     pub async fn status(&self) -> Result<Vec<ProjectionStatus>, ReadError> {
-        Err(self.ready(&[]).await.err().unwrap_or(ReadError::InvalidCursor))
+        let head = self.log.read_head().await?;
+        let mut connection = self.pool.acquire().await?;
+        let made: bool = sqlx::query_scalar("SELECT to_regclass('read.projections') IS NOT NULL")
+            .fetch_one(&mut *connection)
+            .await?;
+        let checkpoints = if made { Some(read_checkpoints(&mut connection).await?) } else { None };
+        let known = self.progress.as_ref().map(|progress| progress.borrow().clone());
+        let known = known.filter(|progress| progress.leading);
+        let status = models::ALL.iter().map(|model| {
+            let standing = checkpoints
+                .as_ref()
+                .and_then(|checkpoints| checkpoints.standings.get(model.name))
+                .filter(|standing| standing.version == model.version);
+            let stored = checkpoints.as_ref().and_then(|checkpoints| checkpoints.of(model));
+            let log_position = stored.max(known.as_ref().and_then(|progress| progress.of(model.name)));
+            let log_position = log_position.unwrap_or(LogPosition::ZERO);
+            ProjectionStatus {
+                name: model.name.to_owned(),
+                version: model.version.unsigned_abs(),
+                log_position,
+                lag: head.0.saturating_sub(log_position.0),
+                state: match standing {
+                    None => ProjectionState::Building,
+                    Some(standing) if standing.log_position.is_some() => ProjectionState::Stopped,
+                    Some(_) => ProjectionState::Live,
+                },
+                error: standing.and_then(|standing| standing.error.clone()),
+            }
+        });
+        Ok(status.collect())
     }
 }

@@ -1,0 +1,36 @@
+//! Folding a batch of commands: load what they touch, fold, command by command.
+
+use sqlx::PgConnection;
+
+use super::Stop;
+use super::sql;
+use crate::fold::{Command, Folding};
+
+/// Folds the commands into the rows. Nothing is written.
+///
+/// Most rows are loaded for the whole batch at once. What a command touches only because of what an earlier one of the
+/// batch has done is loaded just before it.
+pub(super) async fn fold(
+    connection: &mut PgConnection,
+    schema: &str,
+    folding: &mut dyn Folding,
+    commands: &[Command],
+) -> Result<Result<(), Stop>, sqlx::Error> {
+    for command in commands {
+        folding.touches(command);
+    }
+    sql::load(connection, schema, folding).await?;
+    for (folded, command) in commands.iter().enumerate() {
+        loop {
+            folding.touches(command);
+            if !folding.has_wanted() {
+                break;
+            }
+            sql::load(connection, schema, folding).await?;
+        }
+        if let Err(error) = folding.fold(command) {
+            return Ok(Err(Stop { folded, error }));
+        }
+    }
+    Ok(Ok(()))
+}

@@ -1,0 +1,1 @@
+CREATE INDEX book_depth ON book (symbol, side, price);

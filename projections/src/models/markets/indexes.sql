@@ -1,0 +1,1 @@
+CREATE INDEX markets_base ON markets (base, quote);

@@ -1,0 +1,1 @@
+CREATE INDEX portfolios_owner ON portfolios (owner, portfolio_id);
