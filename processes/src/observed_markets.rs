@@ -5,16 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use domain::ids::Symbol;
 use domain::order::OrderSide;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::feed::{FeedMessage, Level, MarketData, Pass};
 use crate::observed_book::ObservedBook;
 
-/// Messages a subscriber may lag behind: more than a minute of two busy markets. Beyond it the subscription ends.
+/// Messages a subscriber may lag behind: more than a minute of two busy markets. Beyond it the feed waits for it,
 const SUBSCRIBER_LAG: usize = 16_384;
+/// but no longer than this: then the subscription ends.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Levels of each side that a reader gets at most.
 pub const MAX_LEVELS: usize = 1_000;
 
@@ -69,10 +73,20 @@ impl ObservedMarkets {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in a message of a market's feed and passes it on.
-    pub fn publish(&self, symbol: &Symbol, message: FeedMessage) {
+    /// Takes in a message of a market's feed and passes it on. It waits a moment for a subscriber that has fallen behind, so
+    /// that a recording can be played as fast as it is taken in.
+    pub async fn publish(&self, symbol: &Symbol, message: FeedMessage) {
+        for subscriber in self.take_in(symbol, &message) {
+            if subscriber.send_timeout((symbol.clone(), message.clone()), PATIENCE).await.is_err() {
+                self.lock().subscribers.retain(|other| !other.same_channel(&subscriber));
+            }
+        }
+    }
+
+    /// Takes in a message and passes it on to those who have room for it; returns those who have not.
+    fn take_in(&self, symbol: &Symbol, message: &FeedMessage) -> Vec<mpsc::Sender<(Symbol, FeedMessage)>> {
         let mut inner = self.lock();
-        let Some(market) = inner.markets.get_mut(symbol) else { return };
+        let Some(market) = inner.markets.get_mut(symbol) else { return Vec::new() };
         let followed = match &*message.data {
             MarketData::PassStarted(pass) => {
                 market.pass = pass.clone();
@@ -87,7 +101,16 @@ impl ObservedMarkets {
             metrics::counter!("daybook_feed_gaps_total", "symbol" => symbol.to_string()).increment(1);
             tracing::warn!(%symbol, %gap, "the observed book waits for the next snapshot");
         }
-        inner.subscribers.retain(|subscriber| subscriber.try_send((symbol.clone(), message.clone())).is_ok());
+        let mut full = Vec::new();
+        inner.subscribers.retain(|subscriber| match subscriber.try_send((symbol.clone(), message.clone())) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                full.push(subscriber.clone());
+                true
+            }
+            Err(TrySendError::Closed(_)) => false,
+        });
+        full
     }
 
     /// Every market as it is now and every message from now on.
@@ -114,19 +137,23 @@ mod tests {
     use crate::feed::recording::BTC_USDT;
     use crate::feed::{PassPlayback, Speed};
 
-    #[test]
-    fn a_later_subscriber_goes_on_from_the_book_as_it_was_then() {
+    #[tokio::test]
+    async fn a_later_subscriber_goes_on_from_the_book_as_it_was_then() {
         let symbol = BTC_USDT.symbol();
         let markets = ObservedMarkets::new([symbol.clone()]);
         let start = "2030-01-01T00:00:00Z".parse().unwrap();
         let mut messages = PassPlayback::new(&BTC_USDT, 5, start, Speed::REAL).unwrap().map(Result::unwrap);
         assert_eq!(markets.depth(&symbol, 5), None);
-        messages.by_ref().take(2_000).for_each(|message| markets.publish(&symbol, message));
+        for message in messages.by_ref().take(2_000) {
+            markets.publish(&symbol, message).await;
+        }
 
         let mut subscription = markets.subscribe();
         let mut ours = subscription.markets.remove(&symbol).unwrap();
         assert_eq!(ours.pass.number, 5);
-        messages.take(5_000).for_each(|message| markets.publish(&symbol, message));
+        for message in messages.take(5_000) {
+            markets.publish(&symbol, message).await;
+        }
         while let Ok((_, message)) = subscription.messages.try_recv() {
             if let MarketData::Depth(update) = &*message.data {
                 ours.book.update(update).unwrap();
@@ -139,14 +166,16 @@ mod tests {
         assert!(depth.asks.windows(2).all(|pair| pair[0].price < pair[1].price));
     }
 
-    #[test]
-    fn a_subscriber_that_falls_behind_is_let_go_and_the_others_are_not_held_up() {
+    #[tokio::test]
+    async fn a_subscriber_that_falls_behind_is_let_go_and_the_others_are_not_held_up() {
         let symbol = BTC_USDT.symbol();
         let markets = ObservedMarkets::new([symbol.clone()]);
         let mut slow = markets.subscribe();
         let start = "2030-01-01T00:00:00Z".parse().unwrap();
         let messages = PassPlayback::new(&BTC_USDT, 1, start, Speed::REAL).unwrap().map(Result::unwrap);
-        messages.take(SUBSCRIBER_LAG + 1).for_each(|message| markets.publish(&symbol, message));
+        for message in messages.take(SUBSCRIBER_LAG + 1) {
+            markets.publish(&symbol, message).await;
+        }
         for _ in 0..SUBSCRIBER_LAG {
             slow.messages.try_recv().unwrap();
         }

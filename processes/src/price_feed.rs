@@ -7,9 +7,9 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use commands::Command;
 use commands::request::{ObservePrices, Outcome};
+use domain::Timestamp;
 use domain::ids::Symbol;
 use domain::quote::ObservedWindow;
-use domain::{Asset, Timestamp};
 use event_store::{LogPosition, ProcessStates};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -52,7 +52,7 @@ pub(crate) async fn play(
             states.save(&name, LogPosition::ZERO, &state).await?;
         }
         metrics::counter!("daybook_feed_messages_total", "symbol" => symbol.to_string()).increment(1);
-        markets.publish(&symbol, message);
+        markets.publish(&symbol, message).await;
     }
     Ok(())
 }
@@ -67,9 +67,8 @@ const GRACE: TimeDelta = TimeDelta::milliseconds(30);
 /// How long the last windows may take on the way out.
 const LAST_WORDS: Duration = Duration::from_millis(700);
 
-/// Writes the windows of all markets down. `markets` names each with its quote asset.
+/// Writes the windows of all recorded markets down.
 pub(crate) async fn observe_prices(
-    markets: BTreeMap<Symbol, Asset>,
     length_ms: u32,
     observed: ObservedMarkets,
     dispatcher: Dispatcher,
@@ -77,8 +76,10 @@ pub(crate) async fn observe_prices(
 ) -> Result<(), ProcessError> {
     let started = now();
     let mut subscription = observed.subscribe();
-    let mut writer = Writer { builders: BTreeMap::new(), closed: BTreeMap::new(), dispatcher };
-    for (symbol, quote) in markets {
+    let length = TimeDelta::milliseconds(i64::from(length_ms));
+    let mut writer = Writer { builders: BTreeMap::new(), closed: BTreeMap::new(), length, dispatcher };
+    for recording in Recording::ALL {
+        let (symbol, (_, quote)) = (recording.symbol(), recording.assets()?);
         let mut builder = WindowBuilder::new(symbol.clone(), quote, length_ms, started);
         if let Some(market) = subscription.markets.get(&symbol) {
             builder.go_on_in(market.pass.clone());
@@ -86,7 +87,7 @@ pub(crate) async fn observe_prices(
         writer.builders.insert(symbol, builder);
     }
     loop {
-        let Some(ends_at) = writer.builders.values().map(WindowBuilder::ends_at).min() else {
+        let Some(ends_at) = writer.next_end() else {
             shutdown.cancelled().await;
             return Ok(());
         };
@@ -103,15 +104,16 @@ pub(crate) async fn observe_prices(
             }
             () = tokio::time::sleep(wait) => {
                 writer.close_before(ends_at);
-                if shutdown.run_until_cancelled(writer.write()).await.is_none() {
+                if shutdown.run_until_cancelled(writer.write(ends_at)).await.is_none() {
                     break;
                 }
             }
         }
     }
     // The open windows are told early: what comes after the next start belongs to later ones.
-    writer.close_before(now() + TimeDelta::milliseconds(i64::from(length_ms)));
-    let _ = tokio::time::timeout(LAST_WORDS, writer.write()).await;
+    let end = now() + length;
+    writer.close_before(end);
+    let _ = tokio::time::timeout(LAST_WORDS, writer.write(end)).await;
     Ok(())
 }
 
@@ -119,10 +121,17 @@ struct Writer {
     builders: BTreeMap<Symbol, WindowBuilder>,
     /// Closed and not yet written, by their start.
     closed: BTreeMap<Timestamp, Vec<ObservedWindow>>,
+    length: TimeDelta,
     dispatcher: Dispatcher,
 }
 
 impl Writer {
+    /// The end of the oldest window that is not written. A market whose next message has come has closed its own already.
+    fn next_end(&self) -> Option<Timestamp> {
+        let open = self.builders.values().map(WindowBuilder::ends_at).min();
+        self.closed.first_key_value().map(|(opened_at, _)| *opened_at + self.length).or(open)
+    }
+
     fn keep(&mut self, window: Option<ObservedWindow>) {
         if let Some(window) = window {
             self.closed.entry(window.opened_at).or_default().push(window);
@@ -135,10 +144,13 @@ impl Writer {
         closed.into_iter().for_each(|window| self.keep(Some(window)));
     }
 
-    /// One command for each start of windows, oldest first.
-    async fn write(&mut self) {
+    /// One command for each start of windows that end at `end` or before, oldest first.
+    async fn write(&mut self, end: Timestamp) {
         while let Some(entry) = self.closed.first_entry() {
             let opened_at = *entry.key();
+            if opened_at + self.length > end {
+                return;
+            }
             let windows = entry.get().clone();
             let key = format!("prices:{}", opened_at.timestamp_millis());
             let command = Command::ObservePrices(ObservePrices { windows });

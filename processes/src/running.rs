@@ -1,17 +1,14 @@
 //! Starts every process of the node that leads, and stops them.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
 use commands::Bus;
-use domain::Asset;
-use domain::ids::Symbol;
 use event_store::{Log, ProcessStates};
 use futures::future::BoxFuture;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::Dispatcher;
@@ -51,10 +48,8 @@ pub struct ProcessContext {
     pub bus: Bus,
     /// What they read.
     pub log: Log,
-    /// For the tick archive.
+    /// For the tick archive and for where they stand.
     pub pool: PgPool,
-    /// Where they stand; of the epoch in which this node leads.
-    pub states: ProcessStates,
     /// What they are told.
     pub settings: ProcessSettings,
     /// Stops them all.
@@ -68,67 +63,99 @@ pub struct RunningProcesses {
     markets: ObservedMarkets,
     statuses: Statuses,
     shutdown: CancellationToken,
-    tasks: Mutex<JoinSet<()>>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Starts every process. Call it on the node that leads, when the markets are registered.
+/// Starts every process as soon as this node leads, and stops them when it does not any more, so each runs once over all
+/// nodes. Call it when the markets are registered.
 ///
 /// # Errors
 /// [`ProcessError`] when the tick archive cannot be opened or a recording names no asset; nothing is left running then.
 pub async fn start(context: ProcessContext) -> Result<RunningProcesses, ProcessError> {
-    let ProcessContext { bus, log, pool, states, settings, shutdown } = context;
-    let shutdown = shutdown.child_token();
+    let shutdown = context.shutdown.child_token();
     let mut bases = Vec::new();
-    let mut quotes: BTreeMap<Symbol, Asset> = BTreeMap::new();
     for recording in Recording::ALL {
-        let (base, quote) = recording.assets()?;
-        bases.push((recording.symbol(), base));
-        quotes.insert(recording.symbol(), quote);
+        bases.push((recording.symbol(), recording.assets()?.0));
     }
-    let archive = TickArchive::open(pool, bases).await?;
-    let markets = ObservedMarkets::new(quotes.keys().cloned());
+    let archive = TickArchive::open(context.pool.clone(), bases).await?;
+    let markets = ObservedMarkets::new(Recording::ALL.iter().map(Recording::symbol));
     let statuses = Statuses::default();
-    let mut tasks = JoinSet::new();
-    let mut spawn = |name: String, run: Run| {
-        supervise(name, run, statuses.clone(), shutdown.clone(), &mut tasks);
-    };
+    let plan =
+        Plan { context, archive: archive.clone(), markets: markets.clone(), statuses: statuses.clone() };
+    let keeper = tokio::spawn(plan.follow_leadership(shutdown.clone()));
+    Ok(RunningProcesses { archive, markets, statuses, shutdown, keeper: Mutex::new(Some(keeper)) })
+}
 
-    // Those that listen come before those that speak.
-    spawn("tick-archive".to_owned(), {
-        let (archive, markets) = (archive.clone(), markets.clone());
-        repeatable(move |stop| keeper::keep(archive.clone(), settings.tick_retention, markets.clone(), stop))
-    });
-    spawn("observed-prices".to_owned(), {
-        let (markets, dispatcher) = (markets.clone(), Dispatcher::new(bus.clone(), "feed"));
-        repeatable(move |stop| {
-            let length_ms = settings.window_length_ms;
-            price_feed::observe_prices(quotes.clone(), length_ms, markets.clone(), dispatcher.clone(), stop)
-        })
-    });
-    spawn(venue::NAME.to_owned(), {
-        let (log, states, markets) = (log.clone(), states.clone(), markets.clone());
-        let dispatcher = Dispatcher::new(bus.clone(), venue::NAME);
-        repeatable(move |stop| {
-            venue::run(log.clone(), states.clone(), markets.clone(), dispatcher.clone(), stop)
-        })
-    });
-    spawn(hold_expiry::NAME.to_owned(), {
-        let (log, states) = (log.clone(), states.clone());
-        let dispatcher = Dispatcher::new(bus.clone(), hold_expiry::NAME);
-        repeatable(move |stop| hold_expiry::run(log.clone(), states.clone(), dispatcher.clone(), stop))
-    });
-    if let Some(speed) = settings.feed_speed {
-        for recording in Recording::ALL {
-            let (states, markets) = (states.clone(), markets.clone());
-            spawn(
-                price_feed::feed_process(&recording),
-                repeatable(move |stop| {
-                    price_feed::play(recording, speed, states.clone(), markets.clone(), stop)
-                }),
-            );
+/// What is needed to start the processes, any number of times.
+struct Plan {
+    context: ProcessContext,
+    archive: TickArchive,
+    markets: ObservedMarkets,
+    statuses: Statuses,
+}
+
+impl Plan {
+    async fn follow_leadership(self, shutdown: CancellationToken) {
+        let mut epochs = self.context.bus.epoch();
+        loop {
+            let leads = async { epochs.wait_for(Option::is_some).await.ok().and_then(|epoch| *epoch) };
+            let Some(Some(epoch)) = shutdown.run_until_cancelled(leads).await else { return };
+            let reign = shutdown.child_token();
+            let mut tasks = JoinSet::new();
+            self.spawn_all(epoch, &reign, &mut tasks);
+            let changed = async { epochs.wait_for(|now| *now != Some(epoch)).await.is_ok() };
+            let stops = shutdown.run_until_cancelled(changed).await != Some(true);
+            reign.cancel();
+            while tasks.join_next().await.is_some() {}
+            if stops {
+                return;
+            }
         }
     }
-    Ok(RunningProcesses { archive, markets, statuses, shutdown, tasks: Mutex::new(tasks) })
+
+    fn spawn_all(&self, epoch: u64, shutdown: &CancellationToken, tasks: &mut JoinSet<()>) {
+        let ProcessContext { bus, log, pool, settings, .. } = self.context.clone();
+        let states = ProcessStates::new(pool, epoch);
+        let mut spawn = |name: String, run: Run| {
+            supervise(name, run, self.statuses.clone(), shutdown.clone(), tasks);
+        };
+        // Those that listen come before those that speak.
+        spawn("tick-archive".to_owned(), {
+            let (archive, markets) = (self.archive.clone(), self.markets.clone());
+            repeatable(move |stop| {
+                keeper::keep(archive.clone(), settings.tick_retention, markets.clone(), stop)
+            })
+        });
+        spawn("observed-prices".to_owned(), {
+            let (markets, dispatcher) = (self.markets.clone(), Dispatcher::new(bus.clone(), "feed"));
+            repeatable(move |stop| {
+                price_feed::observe_prices(
+                    settings.window_length_ms,
+                    markets.clone(),
+                    dispatcher.clone(),
+                    stop,
+                )
+            })
+        });
+        spawn(venue::NAME.to_owned(), {
+            let (log, states, markets) = (log.clone(), states.clone(), self.markets.clone());
+            let dispatcher = Dispatcher::new(bus.clone(), venue::NAME);
+            repeatable(move |stop| {
+                venue::run(log.clone(), states.clone(), markets.clone(), dispatcher.clone(), stop)
+            })
+        });
+        spawn(hold_expiry::NAME.to_owned(), {
+            let states = states.clone();
+            let dispatcher = Dispatcher::new(bus, hold_expiry::NAME);
+            repeatable(move |stop| hold_expiry::run(log.clone(), states.clone(), dispatcher.clone(), stop))
+        });
+        let Some(speed) = settings.feed_speed else { return };
+        for recording in Recording::ALL {
+            let (states, markets) = (states.clone(), self.markets.clone());
+            let play = move |stop| price_feed::play(recording, speed, states.clone(), markets.clone(), stop);
+            spawn(price_feed::feed_process(&recording), repeatable(play));
+        }
+    }
 }
 
 fn repeatable<F, R>(run: F) -> Run
@@ -158,7 +185,10 @@ impl RunningProcesses {
     /// Stops every process and waits for them: a second or two. Stop them before the bus.
     pub async fn stop(&self) {
         self.shutdown.cancel();
-        let mut tasks = self.tasks.lock().await;
-        while tasks.join_next().await.is_some() {}
+        if let Some(keeper) = self.keeper.lock().await.take()
+            && let Err(error) = keeper.await
+        {
+            tracing::error!(%error, "processes did not stop in order");
+        }
     }
 }
