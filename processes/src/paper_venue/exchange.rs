@@ -11,7 +11,7 @@
 //!
 //! It takes for granted that its reports become events; [`PaperExchange::refused`] takes one back.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use domain::decider::Decider;
 use domain::ids::{AccountId, OrderId, TradeId};
@@ -22,39 +22,11 @@ use domain::{Code, Price, Quantity, Timestamp};
 
 use crate::feed::{DepthUpdate, FeedMessage, MarketData, MarketTrade, Pass};
 use crate::observed_book::{BookChange, ObservedBook};
+use crate::paper_venue::report::{ExecutionReport, PaperFill};
+use crate::paper_venue::resting::RestingOrders;
 
 /// Fills in one report at most; a FOK order that needs more levels is not fillable.
 const MAX_FILLS: usize = 4_000;
-
-/// One fill.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PaperFill {
-    /// `<order>.f<n>`, numbered from 1 without gap.
-    pub trade_id: TradeId,
-    /// Not worse than the order's limit.
-    pub price: Price,
-    /// In whole lots.
-    pub quantity: Quantity,
-    /// Whether the order had rested.
-    pub liquidity: Liquidity,
-    /// What it rests on.
-    pub evidence: Evidence,
-}
-
-/// What follows for one order from one message or arrival: it becomes one commit.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExecutionReport {
-    /// The order.
-    pub order_id: OrderId,
-    /// Number of the first fill in it, or of the one that would have been next.
-    pub number: u64,
-    /// How often a report of the order was refused before.
-    pub attempt: u32,
-    /// In their order.
-    pub fills: Vec<PaperFill>,
-    /// Why the venue ends what remains, if it does.
-    pub expired: Option<Code>,
-}
 
 /// Where an order is at the venue.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,9 +53,7 @@ pub struct PaperExchange {
     taken_bids: BTreeMap<Price, Quantity>,
     taken_asks: BTreeMap<Price, Quantity>,
     orders: HashMap<OrderId, VenueOrder>,
-    /// Resting orders by price and arrival.
-    resting_buys: BTreeSet<(Price, std::cmp::Reverse<u64>, OrderId)>,
-    resting_sells: BTreeSet<(Price, u64, OrderId)>,
+    resting: RestingOrders,
     waiting: VecDeque<OrderId>,
     arrivals: u64,
     halted: bool,
@@ -99,8 +69,7 @@ impl PaperExchange {
             taken_bids: BTreeMap::new(),
             taken_asks: BTreeMap::new(),
             orders: HashMap::new(),
-            resting_buys: BTreeSet::new(),
-            resting_sells: BTreeSet::new(),
+            resting: RestingOrders::default(),
             waiting: VecDeque::new(),
             arrivals: 0,
             halted: false,
@@ -154,7 +123,7 @@ impl PaperExchange {
     }
 
     /// A report of the order was refused: it did not happen, and the log says this of the order. It stays open; if it had not
-    /// come to rest it waits for the next opportunity: the next snapshot, or the end of a halt or freeze.
+    /// come to rest it waits for the next opportunity: another arrival, the next snapshot, or the end of a halt or freeze.
     pub fn refused(&mut self, report: &ExecutionReport, confirmed: Order) {
         let Ok(placed) = confirmed.placed() else { return };
         let id = placed.order_id.clone();
@@ -339,22 +308,13 @@ impl PaperExchange {
 
     /// A trade on the outside market meets what rests.
     fn traded(&mut self, trade: &MarketTrade, now: Timestamp) -> Vec<ExecutionReport> {
-        if self.halted || (self.resting_buys.is_empty() && self.resting_sells.is_empty()) {
+        if self.halted || self.resting.is_empty() {
             return Vec::new();
         }
-        let lowest = (trade.price, std::cmp::Reverse(u64::MAX), OrderId::new(""));
-        let buys = self.resting_buys.range(lowest..).rev().map(|(_, _, id)| id.clone());
-        let sells = self
-            .resting_sells
-            .iter()
-            .take_while(|(price, ..)| *price <= trade.price)
-            .map(|(_, _, id)| id.clone());
-        let reached: Vec<OrderId> = buys.chain(sells).collect();
-
         let mut reports = Vec::new();
         // What our own orders have already had of this trade.
         let mut used = Quantity::zero(trade.quantity.asset());
-        for id in reached {
+        for id in self.resting.reached_by(trade.price) {
             let Some(report) = self.reached_by(&id, trade, &mut used, now) else { continue };
             reports.push(report);
             if self.placed(&id).is_some_and(|placed| !placed.is_open()) {
@@ -375,9 +335,6 @@ impl PaperExchange {
         let VenueOrder { order, place, attempt } = self.orders.get_mut(id)?;
         let Place::Resting { ahead, .. } = place else { return None };
         let placed = order.placed().ok()?;
-        if self.frozen.contains(&placed.ticket.account_id) {
-            return None;
-        }
         let (limit, number) = (placed.worst_price()?, placed.fill_count + 1);
         let beyond = limit != trade.price;
         let was_ahead = *ahead;
@@ -393,6 +350,10 @@ impl PaperExchange {
             *ahead = Some(if left.is_negative() { left.negated() } else { nothing });
             left.minus(*used).ok().filter(Quantity::is_positive)?
         };
+        // The queue has moved all the same.
+        if self.frozen.contains(&placed.ticket.account_id) {
+            return None;
+        }
         let quantity =
             placed.fillable(limit, available, Liquidity::Maker).ok().filter(Quantity::is_positive)?;
         let evidence = Evidence {
@@ -415,20 +376,12 @@ impl PaperExchange {
 
     /// The feed has spoken of these levels: what we took there is in its figures now, and no more than its quantity is ahead.
     fn levels_changed(&mut self, update: &DepthUpdate) {
-        for level in &update.bids {
-            self.taken_bids.remove(&level.price);
-            let from = (level.price, std::cmp::Reverse(u64::MAX), OrderId::new(""));
-            for (_, _, id) in self.resting_buys.range(from..).take_while(|(price, ..)| *price == level.price)
-            {
-                shorten(&mut self.orders, id, level.quantity);
-            }
-        }
-        for level in &update.asks {
-            self.taken_asks.remove(&level.price);
-            let from = (level.price, 0, OrderId::new(""));
-            for (_, _, id) in self.resting_sells.range(from..).take_while(|(price, ..)| *price == level.price)
-            {
-                shorten(&mut self.orders, id, level.quantity);
+        for (side, levels) in [(OrderSide::Buy, &update.bids), (OrderSide::Sell, &update.asks)] {
+            for level in levels {
+                self.taken(side).remove(&level.price);
+                for id in self.resting.at(side, level.price) {
+                    shorten(&mut self.orders, &id, level.quantity);
+                }
             }
         }
     }
@@ -461,14 +414,7 @@ impl PaperExchange {
         });
         self.arrivals += 1;
         let arrival = self.arrivals;
-        match side {
-            OrderSide::Buy => {
-                self.resting_buys.insert((limit, std::cmp::Reverse(arrival), id.clone()));
-            }
-            OrderSide::Sell => {
-                self.resting_sells.insert((limit, arrival, id.clone()));
-            }
-        }
+        self.resting.insert(side, limit, arrival, id.clone());
         if let Some(ours) = self.orders.get_mut(id) {
             ours.place = Place::Resting { arrival, ahead };
         }
@@ -478,8 +424,7 @@ impl PaperExchange {
         let Some(ours) = self.orders.get(id) else { return };
         let (Place::Resting { arrival, .. }, Ok(placed)) = (&ours.place, ours.order.placed()) else { return };
         let Some(limit) = placed.worst_price() else { return };
-        self.resting_buys.remove(&(limit, std::cmp::Reverse(*arrival), id.clone()));
-        self.resting_sells.remove(&(limit, *arrival, id.clone()));
+        self.resting.remove(placed.ticket.side, limit, *arrival, id);
     }
 
     fn placed(&self, id: &OrderId) -> Option<&Placed> {

@@ -64,10 +64,10 @@ struct Saved {
 }
 
 impl OpenOrders {
-    /// Whether an event of this type can change anything; others need not be decoded.
-    pub(crate) fn concerns(aggregate_type: &str, event_type: &str) -> bool {
+    /// Whether an event of this type, of the aggregate with this id, can change anything; others need not be decoded.
+    pub(crate) fn concerns(&self, aggregate_type: &str, aggregate_id: &str, event_type: &str) -> bool {
         match aggregate_type {
-            "order" => true,
+            "order" => event_type == "OrderPlaced" || self.orders.contains_key(&OrderId::new(aggregate_id)),
             "market" => matches!(event_type, "TradingHalted" | "TradingResumed"),
             "account" => matches!(event_type, "AccountFrozen" | "AccountUnfrozen"),
             _ => false,
@@ -191,5 +191,66 @@ impl OpenOrders {
             .filter_map(|open| Some((open.order.placed().ok()?.order_id.clone(), open)))
             .collect();
         Ok(Self { orders: by_id, halted, frozen })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(known: &mut OpenOrders, id: &str, position: u64, payload: &str) -> Option<Change> {
+        let event = if payload.starts_with("{\"Account") {
+            AnyEvent::Account(serde_json::from_str(payload).unwrap())
+        } else if payload.starts_with("{\"Trading") {
+            AnyEvent::Market(serde_json::from_str(payload).unwrap())
+        } else {
+            AnyEvent::Order(serde_json::from_str(payload).unwrap())
+        };
+        known.apply(id, LogPosition(position), || None, &event)
+    }
+
+    fn placed(id: &str, venue: &str) -> String {
+        format!(
+            r#"{{"OrderPlaced":{{"order_id":"{id}","ticket":{{"owner":"demo","portfolio_id":"p","account_id":"a",
+            "symbol":"BTC-USDT","venue":"{venue}","base":"BTC","quote":"USDT","lot_size":"0.00001 BTC","side":"BUY",
+            "type":"LIMIT","time_in_force":"GTC","quantity":"1 BTC","limit_price":"100",
+            "self_trade_prevention":"NONE"}}}}}}"#
+        )
+    }
+
+    const ACCEPTED: &str =
+        r#"{"OrderAccepted":{"hold_id":"a.h1","held":"100 USDT","maker_fee":"0","taker_fee":"0"}}"#;
+
+    #[test]
+    fn only_open_orders_of_paper_markets_are_known_in_the_order_of_their_acceptance() {
+        let mut known = OpenOrders::default();
+        for (position, id) in [(1, "o2"), (3, "o1"), (5, "o3")] {
+            assert_eq!(applied(&mut known, id, position, &placed(id, "PAPER")), None);
+            let accepted = applied(&mut known, id, position + 1, ACCEPTED);
+            assert_eq!(accepted, Some(Change::Accepted(OrderId::new(id))));
+        }
+        assert_eq!(applied(&mut known, "o4", 7, &placed("o4", "INTERNAL")), None);
+        assert_eq!(applied(&mut known, "o4", 8, ACCEPTED), None);
+        let ended = applied(&mut known, "o3", 9, r#"{"OrderCanceled":{}}"#);
+        assert_eq!(ended, Some(Change::Ended(OrderId::new("o3"), Symbol::new("BTC-USDT"))));
+        let ids: Vec<_> =
+            known.in_order().iter().map(|o| o.order.placed().unwrap().order_id.to_string()).collect();
+        assert_eq!(ids, ["o2", "o1"]);
+    }
+
+    #[test]
+    fn what_is_saved_is_what_is_loaded_and_says_what_rests() {
+        let mut known = OpenOrders::default();
+        applied(&mut known, "o1", 1, &placed("o1", "PAPER"));
+        applied(&mut known, "o1", 2, ACCEPTED);
+        applied(&mut known, "BTC-USDT", 3, r#"{"TradingHalted":{"reason":"r"}}"#);
+        applied(&mut known, "a", 4, r#"{"AccountFrozen":{"reason":"r"}}"#);
+        let loaded = OpenOrders::load(known.save(|_| true).unwrap()).unwrap();
+        assert!(loaded.orders[&OrderId::new("o1")].rested);
+        known.orders.values_mut().for_each(|open| open.rested = true);
+        assert_eq!(loaded, known);
+        applied(&mut known, "BTC-USDT", 5, r#"{"TradingResumed":{"reason":"r"}}"#);
+        applied(&mut known, "a", 6, r#"{"AccountUnfrozen":{"reason":"r"}}"#);
+        assert!(known.halted.is_empty() && known.frozen.is_empty());
     }
 }

@@ -100,7 +100,7 @@ pub(crate) async fn run(
 }
 
 fn apply(known: &mut OpenOrders, event: &RecordedEvent) -> Result<Option<Change>, ProcessError> {
-    if !OpenOrders::concerns(&event.aggregate_type, &event.event_type) {
+    if !known.concerns(&event.aggregate_type, &event.aggregate_id, &event.event_type) {
         return Ok(None);
     }
     let decoded =
