@@ -56,7 +56,7 @@ pub struct ProcessContext {
     pub shutdown: CancellationToken,
 }
 
-/// The processes of this node.
+/// The processes of this node. They stop when this is dropped; [`RunningProcesses::stop`] also waits for them.
 #[derive(Debug)]
 pub struct RunningProcesses {
     archive: TickArchive,
@@ -164,6 +164,12 @@ where
     R: Future<Output = Result<(), ProcessError>> + Send + 'static,
 {
     Box::new(move |stop| -> BoxFuture<'static, Result<(), ProcessError>> { Box::pin(run(stop)) })
+}
+
+impl Drop for RunningProcesses {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
 }
 
 impl RunningProcesses {
