@@ -50,8 +50,9 @@ BEGIN
     END IF;
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'auth') THEN
         CREATE SCHEMA auth;
-        ALTER SCHEMA auth OWNER TO daybook_app;
+        ALTER SCHEMA auth OWNER TO daybook_owner;
     END IF;
+    GRANT USAGE ON SCHEMA auth TO daybook_app;
 
     EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO daybook_migrator, daybook_app', current_database());
     EXECUTE format('ALTER ROLE daybook_migrator IN DATABASE %I SET search_path = log', current_database());

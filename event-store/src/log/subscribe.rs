@@ -29,7 +29,7 @@ impl Log {
     pub fn subscribe(
         &self,
         after: LogPosition,
-    ) -> impl Stream<Item = Result<Vec<RecordedEvent>, LogError>> + Send + 'static {
+    ) -> impl Stream<Item = Result<Vec<RecordedEvent>, LogError>> + Send + Unpin + use<> {
         self.subscribe_by(after, BATCH_EVENTS)
     }
 
@@ -38,7 +38,7 @@ impl Log {
         &self,
         after: LogPosition,
         max_events: usize,
-    ) -> impl Stream<Item = Result<Vec<RecordedEvent>, LogError>> + Send + 'static {
+    ) -> impl Stream<Item = Result<Vec<RecordedEvent>, LogError>> + Send + Unpin + use<> {
         let follower = Follower { log: self.clone(), after, max_events, heads: self.heads(), damaged: false };
         // Boxed, so that callers need not pin it.
         Box::pin(stream::unfold(follower, |mut follower| async move {

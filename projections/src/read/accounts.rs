@@ -241,6 +241,21 @@ impl ReadModels {
             .await?
             .try_map(|rows| rows.into_iter().next().map(Transfer::try_from).transpose())
     }
+
+    /// The transfers with these ids, in any order; those that are not there are left out.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn transfers_by_id(
+        &self,
+        transfer_ids: &[MovementId],
+    ) -> Result<Read<Vec<Transfer>>, ReadError> {
+        let ids = transfer_ids.iter().map(|id| id.as_str().to_owned()).collect();
+        let which = Which::all().filter("t.transfer_id = ANY (?)", Bind::Texts(ids));
+        self.rows::<TransferRow>(&["transfers"], which)
+            .await?
+            .try_map(|rows| rows.into_iter().map(Transfer::try_from).collect())
+    }
 }
 
 pub(super) fn by_id(account_ids: &[AccountId]) -> Which {

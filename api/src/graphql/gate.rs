@@ -1,0 +1,121 @@
+//! What every request passes before anything of it runs, over HTTP and WebSocket alike: limits, rights, variables.
+
+use std::sync::Arc;
+
+use async_graphql::extensions::{
+    Extension, ExtensionContext, ExtensionFactory, NextPrepareRequest, NextValidation,
+};
+use async_graphql::parser::types::{
+    DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet,
+};
+use async_graphql::{Request, ServerError, ServerResult, ValidationResult};
+use commands::Principal;
+use domain::Code;
+
+use super::{limits, variables};
+use crate::auth::rights::{self, Operation};
+use crate::errors::ApiError;
+
+/// The gate, as an extension of the schema.
+pub struct Gate;
+
+impl ExtensionFactory for Gate {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Gate)
+    }
+}
+
+#[async_trait::async_trait]
+impl Extension for Gate {
+    async fn prepare_request(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        mut request: Request,
+        next: NextPrepareRequest<'_>,
+    ) -> ServerResult<Request> {
+        limits::check_text(&request.query)?;
+        let name = request.operation_name.clone();
+        let values = std::mem::take(&mut request.variables);
+        let document = request.parsed_query()?;
+        // Which of several operations is meant is the library's to complain about.
+        if let Some(operation) = selected(document, name.as_deref()) {
+            limits::check_document(document, operation)?;
+            authorise(ctx, document, operation)?;
+            variables::check(&ctx.schema_env.registry, operation, &values)?;
+        }
+        request.variables = values;
+        next.run(ctx, request).await
+    }
+
+    async fn validation(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        next: NextValidation<'_>,
+    ) -> Result<ValidationResult, Vec<ServerError>> {
+        let result = next.run(ctx).await?;
+        if result.complexity > limits::MAX_COMPLEXITY {
+            let message = format!(
+                "the query can answer with {} fields, {} are allowed; ask for fewer or for smaller pages",
+                result.complexity,
+                limits::MAX_COMPLEXITY
+            );
+            return Err(vec![limits::too_complex(message).into()]);
+        }
+        Ok(result)
+    }
+}
+
+fn selected<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
+    match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => Some(&operation.node),
+        (DocumentOperations::Single(_), Some(_)) => None,
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name).map(|op| &op.node),
+        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => {
+            operations.values().next().map(|operation| &operation.node)
+        }
+        (DocumentOperations::Multiple(_), None) => None,
+    }
+}
+
+fn authorise(
+    ctx: &ExtensionContext<'_>,
+    document: &ExecutableDocument,
+    operation: &OperationDefinition,
+) -> Result<(), ApiError> {
+    let Some(principal) = ctx.data_opt::<Principal>() else {
+        return Err(ApiError::of(Code::Unauthenticated));
+    };
+    let kind = match operation.ty {
+        OperationType::Query => Operation::Query,
+        OperationType::Mutation => Operation::Mutation,
+        OperationType::Subscription => Operation::Subscription,
+    };
+    let mut roots = Vec::new();
+    root_fields(document, &operation.selection_set.node, &mut roots);
+    for field in &roots {
+        if !field.starts_with("__") {
+            rights::authorise(principal, kind, field)?;
+        }
+    }
+    if kind == Operation::Subscription && roots.len() != 1 {
+        return Err(ApiError::new(Code::BadRequest, "a subscription selects exactly one field"));
+    }
+    Ok(())
+}
+
+/// The names of the fields at the top, through fragments. Circles were refused before, and what it comes to is limited.
+fn root_fields<'a>(document: &'a ExecutableDocument, set: &'a SelectionSet, found: &mut Vec<&'a str>) {
+    for selection in &set.items {
+        match &selection.node {
+            Selection::Field(field) => found.push(field.node.name.node.as_str()),
+            Selection::InlineFragment(fragment) => {
+                root_fields(document, &fragment.node.selection_set.node, found);
+            }
+            Selection::FragmentSpread(spread) => {
+                if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
+                    root_fields(document, &fragment.node.selection_set.node, found);
+                }
+            }
+        }
+    }
+}
