@@ -274,6 +274,9 @@ impl Leader {
             tracing::error!(projection = name, log_position = %at, reason = &**reason, "a projection has stopped");
         }
         group.members.retain(|member| member.stopped.is_none());
+        if !announced.is_empty() {
+            let _ = self.changes.send(Changes { log_position: end, changed: announced.into() });
+        }
         self.progress.send_modify(|progress| {
             progress.log_position = end;
             for (name, at, reason) in stopped {
@@ -282,9 +285,6 @@ impl Leader {
         });
         metrics::histogram!("daybook_projection_batch_seconds").record(begun.elapsed().as_secs_f64());
         metrics::counter!("daybook_projection_events_total").increment(events.len() as u64);
-        if !announced.is_empty() {
-            let _ = self.changes.send(Changes { log_position: end, changed: announced.into() });
-        }
         Ok(true)
     }
 

@@ -179,11 +179,15 @@ impl ReadModels {
             .parts()
             .iter()
             .map(|(period, since)| {
-                let since =
-                    if since.is_empty() { String::new() } else { format!("AND open_time >= head.{since}") };
+                // What is not rolled up yet is at most a minute, an hour and a day.
+                let rest = if since.is_empty() {
+                    format!("ORDER BY open_time DESC LIMIT {most_parts}")
+                } else {
+                    format!("AND open_time >= head.{since}")
+                };
                 format!(
                     "(SELECT k.* FROM head, read.candles k WHERE k.symbol = $1 AND k.period = '{period}' AND {within} \
-                      {since} ORDER BY open_time DESC LIMIT {most_parts})"
+                      {rest})"
                 )
             })
             .collect();
@@ -232,7 +236,7 @@ impl ReadModels {
                      AND open_time >= $3 AND open_time < head.minute AND open_time <= $4 \
                  UNION ALL SELECT k.* FROM head, read.candles k WHERE k.symbol = $1 AND k.period = 'S1' \
                      AND open_time >= greatest($2, head.minute) AND open_time <= $4) \
-             SELECT c.least, head.base, head.quote, '-infinity'::timestamptz, s.* FROM checkpoint c \
+             SELECT c.least, head.base, head.quote, $2::timestamptz, s.* FROM checkpoint c \
              LEFT JOIN head ON true LEFT JOIN (SELECT {SUMS} FROM parts) s ON true",
             checkpoint(CANDLES),
         );
