@@ -57,6 +57,8 @@ pub(crate) struct Progress {
     pub(crate) leading: bool,
     /// The common checkpoint.
     pub(crate) log_position: LogPosition,
+    /// The same as it was last written to the database.
+    pub(crate) written: LogPosition,
     /// By name.
     pub(crate) projections: BTreeMap<&'static str, ProjectionProgress>,
 }
@@ -199,7 +201,8 @@ impl Leader {
             (model.name, progress)
         });
         let projections = projections.collect();
-        self.progress.send_replace(Progress { leading, log_position: checkpoints.log_position, projections });
+        let log_position = checkpoints.log_position;
+        self.progress.send_replace(Progress { leading, log_position, written: log_position, projections });
     }
 
     /// Follows the log from the checkpoint of the database on.
@@ -277,8 +280,10 @@ impl Leader {
         if !announced.is_empty() {
             let _ = self.changes.send(Changes { log_position: end, changed: announced.into() });
         }
+        metrics::gauge!("daybook_projection_log_position").set(end.0 as f64);
         self.progress.send_modify(|progress| {
             progress.log_position = end;
+            progress.written = end;
             for (name, at, reason) in stopped {
                 progress.projections.insert(name, ProjectionProgress::Stopped(at, reason));
             }
@@ -300,6 +305,9 @@ impl Leader {
         }
         let moved = checkpoint::advance(connection, group.written, group.generation, group.position).await?;
         group.written = group.position;
+        if moved {
+            self.progress.send_modify(|progress| progress.written = group.written);
+        }
         Ok(moved)
     }
 
@@ -442,7 +450,7 @@ impl Member {
         before: LogPosition,
     ) -> Result<(), EngineError> {
         let Err(Stop { folded, error }) =
-            batch::fold(connection, LIVE, self.folding.as_mut(), commands).await?
+            batch::fold(connection, LIVE, self.folding.as_mut(), commands, true).await?
         else {
             return Ok(());
         };
@@ -452,7 +460,9 @@ impl Member {
         self.stopped = Some((at, format!("log position {failed}: {error}")));
         // The rows hold half a command now: begin again without it.
         self.folding = self.model.start();
-        if let Err(Stop { error, .. }) = batch::fold(connection, LIVE, self.folding.as_mut(), done).await? {
+        if let Err(Stop { error, .. }) =
+            batch::fold(connection, LIVE, self.folding.as_mut(), done, true).await?
+        {
             tracing::error!(%error, projection = self.model.name, "a fold is not pure");
             self.folding = self.model.start();
             self.stopped = Some((before, error.to_string()));

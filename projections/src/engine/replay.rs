@@ -36,6 +36,8 @@ pub(super) struct Replay {
     model: Model,
     schema: &'static str,
     folding: Box<dyn Folding>,
+    /// All rows there are are in memory.
+    complete: bool,
     /// Everything up to here is in memory.
     pub(super) position: LogPosition,
     began: Instant,
@@ -46,10 +48,11 @@ impl Replay {
     /// From a position whose rows are in the tables; at 0 they are empty.
     pub(super) fn new(model: Model, schema: &'static str, position: LogPosition) -> Self {
         let mut folding = model.start();
-        if position == LogPosition::ZERO {
+        let complete = position == LogPosition::ZERO;
+        if complete {
             folding.tables_mut().into_iter().for_each(|rows| rows.assume_complete());
         }
-        Self { model, schema, folding, position, began: Instant::now(), began_at: position }
+        Self { model, schema, folding, complete, position, began: Instant::now(), began_at: position }
     }
 
     /// Folds on, until a flush is due or the target, the end of a command, is reached.
@@ -62,7 +65,9 @@ impl Replay {
             let Some(batch) = events.recv().await else { return Ok(false) };
             let batch = batch?;
             let (commands, unknown) = commands_of(&batch);
-            if let Err(stop) = batch::fold(connection, self.schema, self.folding.as_mut(), &commands).await? {
+            if let Err(stop) =
+                batch::fold(connection, self.schema, self.folding.as_mut(), &commands, !self.complete).await?
+            {
                 let log_position = commands.get(stop.folded).map_or(self.position, |command| command.start());
                 return Err(self.unfoldable(log_position, stop.error.to_string()));
             }
@@ -92,6 +97,7 @@ impl Replay {
             rows_in_memory += rows.len();
         }
         if rows_in_memory > MEMORY_ROWS {
+            self.complete = false;
             self.folding.tables_mut().into_iter().for_each(|rows| rows.forget());
         }
     }

@@ -124,10 +124,18 @@ pub(super) fn checkpoint(projections: &[&'static str]) -> String {
     )
 }
 
+/// How far the projections are, at the least, as this process knows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Floor {
+    position: LogPosition,
+    /// What the database has, unless a crash has taken the newest commits of the read models from it.
+    written: LogPosition,
+}
+
 impl ReadModels {
     /// Waits until every one of the projections can answer with what was asked to be included. What it returns is how
     /// far they are at least, as far as this process knows.
-    pub(super) async fn ready(&self, projections: &[&'static str]) -> Result<LogPosition, ReadError> {
+    pub(super) async fn ready(&self, projections: &[&'static str]) -> Result<Floor, ReadError> {
         if let Some(at_least) = self.at_least
             && at_least > self.log.head()
         {
@@ -164,12 +172,13 @@ impl ReadModels {
         &self,
         projections: &[&'static str],
         at_least: LogPosition,
-    ) -> Result<Option<LogPosition>, ReadError> {
+    ) -> Result<Option<Floor>, ReadError> {
         if let Some(progress) = &self.progress {
             let progress = progress.borrow();
             if progress.leading {
                 let least = projections.iter().map(|name| progress.of(name)).min().flatten();
-                return Ok(least.filter(|least| *least >= at_least));
+                let least = least.filter(|least| *least >= at_least);
+                return Ok(least.map(|position| Floor { position, written: progress.written.min(position) }));
             }
         }
         let mut connection = self.pool.acquire().await?;
@@ -180,7 +189,8 @@ impl ReadModels {
             .map(|name| models::by_name(name).and_then(|model| checkpoints.of(&model)))
             .min()
             .flatten();
-        Ok(least.filter(|least| *least >= at_least))
+        let least = least.filter(|least| *least >= at_least);
+        Ok(least.map(|position| Floor { position, written: position }))
     }
 
     /// The projection that is furthest behind.
@@ -300,11 +310,16 @@ impl Snapshot {
 pub(super) fn checkpoint_of(
     rows: &[PgRow],
     projections: &[&'static str],
-    floor: LogPosition,
+    floor: Floor,
 ) -> Result<LogPosition, ReadError> {
     let projection = projections.first().copied().unwrap_or_default();
     let row = rows.first().ok_or(ReadError::NotReady { projection })?;
-    Ok(LogPosition::from_sql(row.try_get(0)?).max(floor))
+    let stored = LogPosition::from_sql(row.try_get(0)?);
+    if stored < floor.written {
+        // PostgreSQL has crashed in between, and these rows are to be folded again.
+        return Err(ReadError::NotYetVisible { projection, at_least: floor.position, reached: stored });
+    }
+    Ok(stored.max(floor.position))
 }
 
 /// Tables that are not there are being built.
