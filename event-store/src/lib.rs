@@ -14,10 +14,12 @@
 //! | [`keys`] | what commands answered |
 //! | [`process_states`] | where background processes stand |
 //! | [`migrate`], [`role`] | the schema, and what the application's role may do |
+//! | [`backup`] | backups of the log while it is written, and restoring them |
 //! | [`clean`] | text that PostgreSQL can keep |
 //! | [`embedded`] | the private cluster it lives in by default |
 
 pub mod append;
+pub mod backup;
 pub mod batch;
 pub mod clean;
 pub mod embedded;
