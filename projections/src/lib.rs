@@ -27,7 +27,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use changes::{Changed, Changes};
-pub use engine::{Difference, EngineError, ReplayProgress, Verification, rebuild, verify};
+pub use engine::{
+    Difference, EngineError, ReplayLimits, ReplayProgress, Verification, rebuild, rebuild_within, verify,
+};
 pub use fold::FoldError;
 use read::ReadModels;
 

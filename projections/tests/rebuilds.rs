@@ -9,7 +9,7 @@ use common::house::House;
 use common::{Writer, one, raw_event};
 use event_store::LogPosition;
 use projections::read::ProjectionState;
-use projections::{EngineError, rebuild, verify};
+use projections::{EngineError, ReplayLimits, rebuild, rebuild_within, verify};
 
 async fn lived(seed: u64) -> (Writer, House, LogPosition) {
     let mut writer = Writer::start().await;
@@ -75,32 +75,57 @@ async fn a_rebuild_swaps_under_a_running_server_that_goes_on_folding() {
     projecting.stop().await;
 }
 
+/// So small that a rebuild writes often, forgets all it knows and loads it again.
+const TIGHT: ReplayLimits = ReplayLimits { events_per_read: 9, rows_per_flush: 6, rows_in_memory: 12 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_with_little_memory_makes_the_same_rows() {
+    let (writer, _, _) = lived(105).await;
+    let live = writer.dump().await;
+    for name in projections::names() {
+        rebuild_within(TIGHT, &writer.database.app, &writer.log, name, |_| {}).await.unwrap();
+    }
+    assert_eq!(writer.dump().await, live);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_rebuild_goes_on_and_ends_equal() {
     let (writer, _, head) = lived(107).await;
+    let app = &writer.database.app;
     let live = writer.dump().await;
-    // As a rebuild leaves things that was killed after a flush in the middle.
-    let (pool, log) = (writer.database.app.clone(), writer.log.clone());
-    {
-        let (flushed, mut told) = tokio::sync::mpsc::channel(1);
+    for name in ["entries", "accounts", "candles"] {
+        let (pool, log) = (app.clone(), writer.log.clone());
         let building = tokio::spawn(async move {
-            let tell = move |_| {
-                let _ = flushed.try_send(());
+            let mut flushes = 0;
+            let dies_in_the_middle = move |_| {
+                flushes += 1;
+                assert!(flushes < 3, "the process dies");
             };
-            rebuild(&pool, &log, "entries", tell).await
+            rebuild_within(TIGHT, &pool, &log, name, dies_in_the_middle).await
         });
-        told.recv().await;
-        building.abort();
-        let _ = building.await;
+        assert!(building.await.unwrap_err().is_panic());
+        let reached: i64 = sqlx::query_scalar("SELECT log_position FROM read.rebuilds WHERE name = $1")
+            .bind(name)
+            .fetch_one(app)
+            .await
+            .unwrap();
+        assert!(LogPosition::from_sql(reached) > LogPosition::ZERO);
+        assert!(LogPosition::from_sql(reached) < head, "it was not interrupted");
+
+        let mut first = None;
+        let at = loop {
+            let tell = |at| {
+                first.get_or_insert(at);
+            };
+            match rebuild_within(TIGHT, app, &writer.log, name, tell).await {
+                // The session of the interrupted one is still ending.
+                Err(EngineError::Busy { .. }) => tokio::task::yield_now().await,
+                other => break other.unwrap(),
+            }
+        };
+        assert_eq!(at, head);
+        assert!(first.unwrap().log_position >= LogPosition::from_sql(reached), "it began again");
     }
-    let at = loop {
-        match rebuild(&writer.database.app, &writer.log, "entries", |_| {}).await {
-            // The session of the interrupted one is still ending.
-            Err(EngineError::Busy { .. }) => tokio::task::yield_now().await,
-            other => break other.unwrap(),
-        }
-    };
-    assert_eq!(at, head);
     assert_eq!(writer.dump().await, live);
     writer.verify_all().await;
 }

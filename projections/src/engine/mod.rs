@@ -18,8 +18,8 @@ use crate::fold::FoldError;
 
 pub(crate) use checkpoint::{read as read_checkpoints, set_up};
 pub(crate) use live::{Leader, Progress};
-pub use rebuild::rebuild;
-pub use replay::ReplayProgress;
+pub use rebuild::{rebuild, rebuild_within};
+pub use replay::{ReplayLimits, ReplayProgress};
 pub(crate) use sql::{run, selected};
 pub use verify::{Difference, Verification, verify};
 

@@ -9,7 +9,7 @@ use event_store::{Log, LogPosition};
 use sqlx::{Connection as _, PgConnection, PgPool, Row as _};
 
 use super::checkpoint::{self, LIVE, NEXT, OLD, REBUILD_LOCK};
-use super::replay::{Replay, ReplayProgress, read_ahead};
+use super::replay::{Replay, ReplayLimits, ReplayProgress, read_ahead};
 use super::sql::run;
 use super::{EngineError, live};
 use crate::fold::Model;
@@ -25,11 +25,25 @@ pub async fn rebuild(
     pool: &PgPool,
     log: &Log,
     projection: &str,
+    on_progress: impl FnMut(ReplayProgress) + Send,
+) -> Result<LogPosition, EngineError> {
+    rebuild_within(ReplayLimits::default(), pool, log, projection, on_progress).await
+}
+
+/// [`rebuild`] with other limits.
+///
+/// # Errors
+/// As there.
+pub async fn rebuild_within(
+    limits: ReplayLimits,
+    pool: &PgPool,
+    log: &Log,
+    projection: &str,
     mut on_progress: impl FnMut(ReplayProgress) + Send,
 ) -> Result<LogPosition, EngineError> {
     let model = live::known(projection)?;
     let mut connection = live::connect(pool).await?;
-    let rebuilt = rebuild_over(&mut connection, log, model, &mut on_progress).await;
+    let rebuilt = rebuild_over(&mut connection, log, model, limits, &mut on_progress).await;
     // Ends the session, and with it the lock, at once.
     let _ = connection.close().await;
     rebuilt
@@ -39,6 +53,7 @@ async fn rebuild_over(
     connection: &mut PgConnection,
     log: &Log,
     model: Model,
+    limits: ReplayLimits,
     on_progress: &mut (impl FnMut(ReplayProgress) + Send),
 ) -> Result<LogPosition, EngineError> {
     let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1, hashtext($2))")
@@ -51,7 +66,7 @@ async fn rebuild_over(
     }
     checkpoint::set_up(connection, log.log_id(), log.read_head().await?).await?;
     let (position, mut indexed) = create_or_resume(connection, log, &model).await?;
-    let mut replay = Replay::new(model, NEXT, position);
+    let mut replay = Replay::new(model, NEXT, position, limits);
     loop {
         let target = checkpoint::read(connection).await?.log_position;
         replay_to(connection, log, &mut replay, target, on_progress).await?;
@@ -110,7 +125,7 @@ async fn replay_to(
     target: LogPosition,
     on_progress: &mut (impl FnMut(ReplayProgress) + Send),
 ) -> Result<(), EngineError> {
-    let mut events = read_ahead(log, replay.position, target);
+    let mut events = read_ahead(log, replay, target);
     let mut more = true;
     while more {
         more = replay.fold_some(connection, &mut events).await?;
@@ -159,7 +174,7 @@ async fn swap(
         .fetch_one(&mut *transaction)
         .await?;
     let target = LogPosition::from_sql(target);
-    let mut events = read_ahead(log, replay.position, target);
+    let mut events = read_ahead(log, &replay, target);
     let mut more = true;
     while more {
         more = replay.fold_some(&mut transaction, &mut events).await?;

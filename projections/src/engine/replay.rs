@@ -9,12 +9,22 @@ use tokio::sync::mpsc;
 use super::{EngineError, batch, sql};
 use crate::fold::{Folding, Model, commands_of};
 
-/// Events that are read at once.
-const READ_EVENTS: usize = 10_000;
-/// Rows to write after which a flush is due.
-const FLUSH_ROWS: usize = 50_000;
-/// Rows in memory after which they are forgotten, to be loaded again when touched.
-const MEMORY_ROWS: usize = 500_000;
+/// What a replay may have in memory, and how often it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayLimits {
+    /// Events that are read at once.
+    pub events_per_read: usize,
+    /// Changed rows after which they are written.
+    pub rows_per_flush: usize,
+    /// Rows in memory after which they are forgotten, to be loaded again when touched.
+    pub rows_in_memory: usize,
+}
+
+impl Default for ReplayLimits {
+    fn default() -> Self {
+        Self { events_per_read: 10_000, rows_per_flush: 50_000, rows_in_memory: 500_000 }
+    }
+}
 
 /// How far a replay is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +45,7 @@ pub struct ReplayProgress {
 pub(super) struct Replay {
     model: Model,
     schema: &'static str,
+    limits: ReplayLimits,
     folding: Box<dyn Folding>,
     /// All rows there are are in memory.
     complete: bool,
@@ -46,13 +57,18 @@ pub(super) struct Replay {
 
 impl Replay {
     /// From a position whose rows are in the tables; at 0 they are empty.
-    pub(super) fn new(model: Model, schema: &'static str, position: LogPosition) -> Self {
+    pub(super) fn new(
+        model: Model,
+        schema: &'static str,
+        position: LogPosition,
+        limits: ReplayLimits,
+    ) -> Self {
         let mut folding = model.start();
         let complete = position == LogPosition::ZERO;
         if complete {
             folding.tables_mut().into_iter().for_each(|rows| rows.assume_complete());
         }
-        Self { model, schema, folding, complete, position, began: Instant::now(), began_at: position }
+        Self { model, schema, limits, folding, complete, position, began: Instant::now(), began_at: position }
     }
 
     /// Folds on, until a flush is due or the target, the end of a command, is reached.
@@ -78,7 +94,7 @@ impl Replay {
                 self.position = last.log_position;
             }
             let changed: usize = self.folding.tables().iter().map(|rows| rows.changed_count()).sum();
-            if changed >= FLUSH_ROWS {
+            if changed >= self.limits.rows_per_flush {
                 return Ok(true);
             }
         }
@@ -96,7 +112,7 @@ impl Replay {
             rows.flushed();
             rows_in_memory += rows.len();
         }
-        if rows_in_memory > MEMORY_ROWS {
+        if rows_in_memory > self.limits.rows_in_memory {
             self.complete = false;
             self.folding.tables_mut().into_iter().for_each(|rows| rows.forget());
         }
@@ -125,18 +141,18 @@ impl Replay {
     }
 }
 
-/// Reads the events after a position up to another, the end of a command, ahead of whoever folds them.
+/// Reads what is left up to the target, the end of a command, ahead of whoever folds it.
 pub(super) fn read_ahead(
     log: &Log,
-    after: LogPosition,
+    replay: &Replay,
     target: LogPosition,
 ) -> mpsc::Receiver<Result<Vec<RecordedEvent>, EngineError>> {
     let (sender, receiver) = mpsc::channel(2);
     let log = log.clone();
+    let (mut after, events_per_read) = (replay.position, replay.limits.events_per_read);
     tokio::spawn(async move {
-        let mut after = after;
         while after < target {
-            let wanted = usize::try_from(target.0 - after.0).unwrap_or(usize::MAX).min(READ_EVENTS);
+            let wanted = usize::try_from(target.0 - after.0).unwrap_or(usize::MAX).min(events_per_read);
             let read = log.read(after, wanted).await.map(|mut events| {
                 events.retain(|event| event.log_position <= target);
                 events

@@ -4,7 +4,7 @@ use event_store::{Log, LogPosition};
 use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, PgPool, Row as _};
 
-use super::replay::{Replay, ReplayProgress, read_ahead};
+use super::replay::{Replay, ReplayLimits, ReplayProgress, read_ahead};
 use super::sql::run;
 use super::{EngineError, checkpoint, live};
 use crate::fold::{Model, Table};
@@ -95,8 +95,8 @@ async fn verify_over(
     }
     let target = checkpoint::read(&mut transaction).await?.of(&model).ok_or_else(not_built)?;
     checkpoint::make_tables(&mut transaction, ASIDE, &model).await?;
-    let mut replay = Replay::new(model, ASIDE, LogPosition::ZERO);
-    let mut events = read_ahead(log, replay.position, target);
+    let mut replay = Replay::new(model, ASIDE, LogPosition::ZERO, ReplayLimits::default());
+    let mut events = read_ahead(log, &replay, target);
     let mut more = true;
     while more {
         more = replay.fold_some(&mut transaction, &mut events).await?;
