@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use commands::{Principal, Role};
 use domain::text;
+use event_store::backup::Companion;
 use moka::future::Cache;
 use sqlx::{PgPool, Row};
 
@@ -14,6 +15,13 @@ use super::{ApiKey, KeyHash};
 const REMEMBERED: Duration = Duration::from_secs(2);
 /// How many answers are remembered.
 const MAX_REMEMBERED: u64 = 10_000;
+
+/// The keys in a backup: their hashes, never the keys.
+pub const BACKUP: Companion = Companion {
+    table: "auth.api_keys",
+    columns: &["name", "key_hash", "role", "owner", "created_at", "revoked_at"],
+    up_to: None,
+};
 
 /// Why a key cannot be made, revoked or checked.
 #[derive(Debug, thiserror::Error)]

@@ -8,4 +8,4 @@ mod keys;
 pub mod rights;
 
 pub use key::{ApiKey, KeyHash};
-pub use keys::{KeyError, KeyRecord, Keys};
+pub use keys::{BACKUP, KeyError, KeyRecord, Keys};

@@ -19,6 +19,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use domain::ids::Symbol;
 use domain::{Asset, Timestamp};
+use event_store::backup::Companion;
 use sqlx::{PgPool, Row};
 use tokio::sync::broadcast;
 
@@ -36,6 +37,13 @@ const MAX_UNWRITTEN: usize = batch::MAX_TRADES;
 const SUBSCRIBER_LAG: usize = 4_096;
 /// Rows one read takes from the database.
 const ROWS_A_READ: i64 = 8;
+
+/// The archive in a backup: what was traded before it began.
+pub const BACKUP: Companion = Companion {
+    table: "ticks.batches",
+    columns: &["first_at", "last_at", "last_pass", "last_trade_id", "trade_count", "symbol", "trades"],
+    up_to: Some("last_at"),
+};
 
 /// Why the archive cannot be read or written.
 #[derive(Debug, thiserror::Error)]
