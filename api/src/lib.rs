@@ -2,6 +2,7 @@
 //!
 //! - [`auth`]: keys, principals, and who may call what.
 //! - [`graphql`]: the schema.
+//! - [`http`]: how all that is reached.
 //! - [`errors`]: what goes wrong, as the world outside is told.
 //! - [`observed`]: what was observed of outside markets.
 //!
@@ -10,4 +11,5 @@
 pub mod auth;
 pub mod errors;
 pub mod graphql;
+pub mod http;
 pub mod observed;
