@@ -1,1 +1,161 @@
-//! leading
+//! Leading: who decides, what a deposed bus does, limits, stopping, and the clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::{TimeDelta, Utc};
+use commands::bus::BusSettings;
+use commands::testing::{TestBus, admin, deposit, open_account, request};
+use commands::{Bus, BusContext, Failure};
+use futures::future::join_all;
+
+use crate::{answer, append_waits, count, count_of, hold_head, set_head};
+
+async fn comes_to_lead(bus: &Bus) {
+    tokio::time::timeout(Duration::from_secs(20), bus.leads().wait_for(|leads| *leads))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_deposed_bus_appends_nothing_answers_unavailable_and_comes_back_when_it_can() {
+    let house = TestBus::start().await;
+    let account = house.open_account("alice", "EUR").await;
+    let epoch = house.bus.epoch().borrow().unwrap();
+    let (events, keys) = (count(&house, "events").await, count(&house, "idempotency_keys").await);
+
+    set_head(&house, "epoch = epoch + 1, leader = 'node-2', lease_until = now() + interval '1 hour'").await;
+    let asked = request(&admin(), "salary", deposit(&account, "10.00"));
+    assert_eq!(house.bus.execute(asked.clone()).await, Err(Failure::Unavailable));
+    assert!(!*house.bus.leads().borrow());
+    assert_eq!(house.bus.execute(asked.clone()).await, Err(Failure::Unavailable));
+    assert_eq!((count(&house, "events").await, count(&house, "idempotency_keys").await), (events, keys));
+
+    set_head(&house, "leader = NULL, lease_until = NULL").await;
+    comes_to_lead(&house.bus).await;
+    assert!(house.bus.epoch().borrow().unwrap() > epoch);
+    assert!(!house.bus.execute(asked).await.unwrap().replayed);
+}
+
+#[tokio::test]
+async fn what_the_other_leader_wrote_is_what_a_returning_one_decides_on() {
+    let house = TestBus::start().await;
+    let account = house.open_account("alice", "EUR").await;
+    house.deposit(&account, "10.00").await;
+    set_head(&house, "leader = NULL, lease_until = NULL").await;
+    let other = TestBus::on(house.database.clone(), "node-2", BusSettings::default()).await;
+    other.deposit(&account, "5.00").await;
+    other.bus.stop().await;
+    // The first node does not know yet that anything has happened.
+    let refused = house.execute(&admin(), commands::testing::withdraw(&account, "15.00")).await;
+    assert_eq!(refused, Err(Failure::Unavailable));
+    comes_to_lead(&house.bus).await;
+    house.accepted(&admin(), commands::testing::withdraw(&account, "15.00")).await;
+}
+
+#[tokio::test]
+async fn a_second_node_waits_and_leads_when_the_first_has_stopped() {
+    let house = TestBus::start().await;
+    let other = TestBus::on(house.database.clone(), "node-2", BusSettings::default()).await;
+    assert!(!*other.bus.leads().borrow());
+    assert_eq!(other.execute(&admin(), open_account("bob", "EUR")).await, Err(Failure::Unavailable));
+    house.bus.stop().await;
+    comes_to_lead(&other.bus).await;
+    other.open_account("bob", "EUR").await;
+}
+
+#[tokio::test]
+async fn over_the_limit_a_request_is_refused_at_once_and_may_be_sent_again() {
+    let house = TestBus::start_with(BusSettings { queue: 4, ..BusSettings::default() }).await;
+    let account = house.open_account("alice", "EUR").await;
+    let head = hold_head(&house).await;
+    let waiting: Vec<_> = (0..4)
+        .map(|n| {
+            let (bus, account) = (house.bus.clone(), account.clone());
+            tokio::spawn(async move {
+                bus.execute(request(&admin(), &format!("key-{n}"), deposit(&account, "1.00"))).await
+            })
+        })
+        .collect();
+    append_waits(&house).await;
+    let one_more = request(&admin(), "one-more", deposit(&account, "1.00"));
+    let begun = Instant::now();
+    assert_eq!(house.bus.execute(one_more.clone()).await, Err(Failure::Overloaded));
+    assert!(begun.elapsed() < Duration::from_millis(500));
+    head.rollback().await.unwrap();
+    for reply in join_all(waiting).await {
+        answer(&reply.unwrap());
+    }
+    assert!(!house.bus.execute(one_more).await.unwrap().replayed);
+    assert_eq!(count_of(&house, "FundsDeposited").await, 5);
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_has_begun_and_gives_the_lease_back() {
+    let house = TestBus::start().await;
+    let account = house.open_account("alice", "EUR").await;
+    let head = hold_head(&house).await;
+    let (bus, asked) = (house.bus.clone(), request(&admin(), "salary", deposit(&account, "10.00")));
+    let waiting = tokio::spawn(async move { bus.execute(asked).await });
+    append_waits(&house).await;
+    let stopping = tokio::spawn({
+        let bus = house.bus.clone();
+        async move { bus.stop().await }
+    });
+    head.rollback().await.unwrap();
+    answer(&waiting.await.unwrap());
+    stopping.await.unwrap();
+    assert_eq!(house.execute(&admin(), deposit(&account, "1.00")).await, Err(Failure::Unavailable));
+    let leader: Option<String> =
+        sqlx::query_scalar("SELECT leader FROM log.log_head").fetch_one(house.pool()).await.unwrap();
+    assert_eq!(leader, None);
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_is_off_does_not_lead() {
+    let house = TestBus::start().await;
+    house.bus.stop().await;
+    let mut context = BusContext::new("node-2", house.log.clone());
+    context.clock = Arc::new(|| Utc::now() + TimeDelta::seconds(2));
+    let fast = Bus::start(context).await;
+    assert!(!*fast.leads().borrow());
+    fast.stop().await;
+}
+
+#[tokio::test]
+async fn recorded_at_never_moves_backward_when_the_clock_does() {
+    let house = TestBus::start().await;
+    house.bus.stop().await;
+    let offset_ms = Arc::new(AtomicI64::new(0));
+    let offset = Arc::clone(&offset_ms);
+    let mut context = BusContext::new("node-2", house.log.clone());
+    context.clock = Arc::new(move || Utc::now() + TimeDelta::milliseconds(offset.load(Ordering::SeqCst)));
+    let house = TestBus { bus: Bus::start(context).await, ..house };
+    let account = house.open_account("alice", "EUR").await;
+    offset_ms.store(-450, Ordering::SeqCst);
+    for _ in 0..5 {
+        house.deposit(&account, "1.00").await;
+    }
+    let backward: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM log.events AS a JOIN log.events AS b ON b.log_position = a.log_position + 1 \
+         WHERE b.recorded_at < a.recorded_at",
+    )
+    .fetch_one(house.pool())
+    .await
+    .unwrap();
+    assert_eq!(backward, 0);
+}
+
+#[tokio::test]
+async fn old_keys_are_deleted_and_may_be_used_again() {
+    let house = TestBus::start().await;
+    let account = house.open_account("alice", "EUR").await;
+    let asked = request(&admin(), "salary", deposit(&account, "10.00"));
+    house.bus.execute(asked.clone()).await.unwrap();
+    let settings = BusSettings { key_retention: Duration::ZERO, ..BusSettings::default() };
+    let house = house.restart(settings).await;
+    crate::until(house.pool(), "SELECT count(*) = 0 FROM log.idempotency_keys").await;
+    assert!(!house.bus.execute(asked).await.unwrap().replayed);
+}
