@@ -1,0 +1,101 @@
+//! The peer: the same aggregate and the same deposits through `postgres-es`, on tables of its own and without keys.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use cqrs_es::persist::PersistedEventStore;
+use cqrs_es::{AggregateError, CqrsFramework};
+use domain::account::{Account, AccountCommand};
+use domain::ids::AccountId;
+use futures::future::try_join_all;
+use postgres_es::{PostgresCqrs, PostgresEventRepository};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// The library's own pool has 10; more make it quicker.
+pub const CONNECTIONS: u32 = 64;
+
+/// The library's tables, as it ships them.
+const TABLES: &str = "
+    CREATE SCHEMA peer;
+    CREATE TABLE peer.events (
+        aggregate_type text                         NOT NULL,
+        aggregate_id   text                         NOT NULL,
+        sequence       bigint CHECK (sequence >= 0) NOT NULL,
+        event_type     text                         NOT NULL,
+        event_version  text                         NOT NULL,
+        payload        json                         NOT NULL,
+        metadata       json                         NOT NULL,
+        PRIMARY KEY (aggregate_type, aggregate_id, sequence)
+    );
+    INSERT INTO peer.events
+    SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata FROM log.events;
+";
+
+pub struct Peer {
+    framework: Arc<PostgresCqrs<Account>>,
+}
+
+impl Peer {
+    /// Takes over the accounts that are open in the log.
+    pub async fn start(superuser: &PgPool, pool: PgPool) -> anyhow::Result<Self> {
+        sqlx::raw_sql(TABLES).execute(superuser).await?;
+        let repository = PostgresEventRepository::new(pool).with_tables("peer.events", "peer.snapshots");
+        let store = PersistedEventStore::new_event_store(repository);
+        Ok(Self { framework: Arc::new(CqrsFramework::new(store, Vec::new(), ())) })
+    }
+
+    /// Commands a second.
+    pub async fn measure(
+        &self,
+        accounts: &[AccountId],
+        clients: usize,
+        warm_up: Duration,
+        length: Duration,
+    ) -> anyhow::Result<f64> {
+        let (acknowledged, running) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
+        let tasks = (0..clients).map(|client| {
+            let own: Vec<AccountId> = accounts.iter().skip(client).step_by(clients).cloned().collect();
+            let (framework, acknowledged, running) =
+                (Arc::clone(&self.framework), Arc::clone(&acknowledged), Arc::clone(&running));
+            tokio::spawn(async move {
+                for account in own.iter().cycle() {
+                    if !running.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    deposit(&framework, account).await?;
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                }
+                anyhow::Ok(())
+            })
+        });
+        let tasks: Vec<_> = tasks.collect();
+        tokio::time::sleep(warm_up).await;
+        let (begun, first) = (Instant::now(), acknowledged.load(Ordering::Relaxed));
+        tokio::time::sleep(length).await;
+        let rate = (acknowledged.load(Ordering::Relaxed) - first) as f64 / begun.elapsed().as_secs_f64();
+        running.store(false, Ordering::Relaxed);
+        for outcome in try_join_all(tasks).await? {
+            outcome?;
+        }
+        Ok(rate)
+    }
+}
+
+async fn deposit(framework: &PostgresCqrs<Account>, account: &AccountId) -> anyhow::Result<()> {
+    let amount = "1.00".parse()?;
+    let command = AccountCommand::Deposit { amount, reference: None, effective_at: None };
+    let metadata = HashMap::from([
+        ("actor".to_owned(), "admin".to_owned()),
+        ("command_id".to_owned(), Uuid::now_v7().to_string()),
+        ("correlation_id".to_owned(), Uuid::now_v7().to_string()),
+    ]);
+    match framework.execute_with_metadata(account.as_str(), (command, Utc::now()), metadata).await {
+        Ok(()) => Ok(()),
+        Err(AggregateError::UserError(refusal)) => anyhow::bail!(refusal),
+        Err(error) => anyhow::bail!("postgres-es failed: {error}"),
+    }
+}
