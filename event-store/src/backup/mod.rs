@@ -40,4 +40,4 @@ pub use progress::{Progress, Stage};
 pub use restore::{RestoreOptions, Restored, restore};
 pub use table::Companion;
 pub use take::{BackupOptions, backup};
-pub use verify::verify;
+pub use verify::{manifest, verify};

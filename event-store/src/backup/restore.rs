@@ -54,10 +54,7 @@ pub async fn restore(
     report: Report<'_>,
 ) -> Result<Restored, BackupError> {
     // What can be refused at once is.
-    let manifest = {
-        let folder = folder.to_path_buf();
-        blocking(move || Manifest::read(&folder)).await?
-    };
+    let manifest = super::manifest(folder).await?;
     let tables = chosen(&manifest, options)?;
     let mut connection = session::open(pool).await?;
     check_target(&mut connection, &manifest, options).await?;

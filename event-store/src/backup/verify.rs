@@ -14,17 +14,23 @@ use super::table::EVENTS;
 /// Pieces that were read and not yet counted, at most.
 const WAITING: usize = 16;
 
+/// Reads what is in the backup in the folder, and whether this version can read it; not its rows.
+///
+/// # Errors
+/// [`BackupError`] says what to do.
+pub async fn manifest(folder: &Path) -> Result<Manifest, BackupError> {
+    let folder = folder.to_path_buf();
+    blocking(move || Manifest::read(&folder)).await
+}
+
 /// Reads every file of the backup in the folder: digests, counts, and along the log positions without gap, whole commands
 /// and times that never move backward. Sequences of streams are checked by a restore, which has indexes for it.
 ///
 /// # Errors
 /// [`BackupError`] names the damaged file.
 pub async fn verify(folder: &Path, report: Report<'_>) -> Result<Manifest, BackupError> {
+    let manifest = manifest(folder).await?;
     let folder = folder.to_path_buf();
-    let manifest = {
-        let folder = folder.clone();
-        blocking(move || Manifest::read(&folder)).await?
-    };
     let mut meter = Meter::start(report, Stage::Verifying, Some(manifest.bytes()));
     let (read, mut pieces) = mpsc::channel(WAITING);
     let thread = tokio::spawn(blocking(move || {
