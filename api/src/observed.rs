@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::Timestamp;
 use domain::ids::Symbol;
+use processes::ObservedMarkets as LiveMarkets;
 use processes::tick_archive::{Tick, TickArchive, TickArchiveError, TickKey, TickPage};
 use tokio::sync::broadcast;
 
@@ -14,12 +15,13 @@ use crate::graphql::types::Depth;
 #[derive(Clone)]
 pub struct ObservedMarkets {
     archive: TickArchive,
+    live: LiveMarkets,
 }
 
 impl ObservedMarkets {
     /// Over the processes' tick archive and observed books.
-    pub fn new(archive: TickArchive) -> Self {
-        Self { archive }
+    pub fn new(archive: TickArchive, live: LiveMarkets) -> Self {
+        Self { archive, live }
     }
 
     /// Trades of an outside market, oldest first.
@@ -38,9 +40,8 @@ impl ObservedMarkets {
     }
 
     /// The observed book of an outside market, at most `levels` of each side; empty while it is not known.
-    pub async fn depth(&self, symbol: &Symbol, levels: usize) -> Depth {
-        let _ = (symbol, levels);
-        Depth { bids: Vec::new(), asks: Vec::new() }
+    pub fn depth(&self, symbol: &Symbol, levels: usize) -> Depth {
+        self.live.depth(symbol, levels).unwrap_or_default().into()
     }
 
     /// Every trade of an outside market from now on; `None` if there is no such market.

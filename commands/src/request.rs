@@ -22,7 +22,7 @@ pub struct Request {
     pub principal: Principal,
     /// At most 128 printable ASCII characters, unique per principal.
     pub idempotency_key: String,
-    /// Ties the events to the request that caused them.
+    /// Ties the events to the request that caused them; nil if nothing but a process did, and then it is not kept.
     pub correlation_id: Uuid,
     /// What is asked.
     pub command: Command,

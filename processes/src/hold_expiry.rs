@@ -162,7 +162,7 @@ pub(crate) async fn run(
             () = tokio::time::sleep(wait) => {
                 for (account_id, key) in due.due(now()) {
                     let command = Command::ExpireHolds(ExpireHolds { account_id: account_id.clone() });
-                    let sent = dispatcher.send(key, Uuid::now_v7(), command);
+                    let sent = dispatcher.send(key, Uuid::nil(), command);
                     match shutdown.run_until_cancelled(sent).await {
                         None => break,
                         Some(Ok(_)) => {}

@@ -154,7 +154,7 @@ impl Writer {
             let windows = entry.get().clone();
             let key = format!("prices:{}", opened_at.timestamp_millis());
             let command = Command::ObservePrices(ObservePrices { windows });
-            match self.dispatcher.send(key, Uuid::now_v7(), command).await {
+            match self.dispatcher.send(key, Uuid::nil(), command).await {
                 Ok(receipt) => {
                     if let Outcome::Refused(refusal) = receipt.outcome {
                         tracing::warn!(%opened_at, %refusal, "observed prices were refused");

@@ -88,6 +88,23 @@ impl Keys {
         Ok(key)
     }
 
+    /// Puts a key in that was made before, unless there is one of that name.
+    ///
+    /// # Errors
+    /// [`KeyError`] says what to do.
+    pub async fn install(
+        &self,
+        name: &str,
+        role: Role,
+        owner: Option<&str>,
+        key: &ApiKey,
+    ) -> Result<(), KeyError> {
+        match self.add(name, role, owner, key).await {
+            Ok(()) | Err(KeyError::NameTaken(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn add(&self, name: &str, role: Role, owner: Option<&str>, key: &ApiKey) -> Result<(), KeyError> {
         let clean = |value: &str, what| {
             text::clean_name(value.to_owned(), text::MAX_NAME).map_err(|_| KeyError::Text(what))

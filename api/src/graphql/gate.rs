@@ -1,5 +1,6 @@
 //! What every request passes before anything of it runs, over HTTP and WebSocket alike: limits, rights, variables.
 
+use std::any::TypeId;
 use std::sync::Arc;
 
 use async_graphql::extensions::{
@@ -35,12 +36,19 @@ impl Extension for Gate {
     ) -> ServerResult<Request> {
         limits::check_text(&request.query)?;
         let name = request.operation_name.clone();
+        // The library makes the request's data part of the context only after this.
+        let principal = request
+            .data
+            .get(&TypeId::of::<Principal>())
+            .and_then(|data| data.downcast_ref::<Principal>())
+            .or_else(|| ctx.data_opt::<Principal>())
+            .cloned();
         let values = std::mem::take(&mut request.variables);
         let document = request.parsed_query()?;
         // Which of several operations is meant is the library's to complain about.
         if let Some(operation) = selected(document, name.as_deref()) {
             limits::check_document(document, operation)?;
-            authorise(ctx, document, operation)?;
+            authorise(principal.as_ref(), document, operation)?;
             variables::check(&ctx.schema_env.registry, operation, &values)?;
         }
         request.variables = values;
@@ -82,11 +90,11 @@ pub(crate) fn selected<'a>(
 }
 
 fn authorise(
-    ctx: &ExtensionContext<'_>,
+    principal: Option<&Principal>,
     document: &ExecutableDocument,
     operation: &OperationDefinition,
 ) -> Result<(), ApiError> {
-    let Some(principal) = ctx.data_opt::<Principal>() else {
+    let Some(principal) = principal else {
         return Err(ApiError::of(Code::Unauthenticated));
     };
     let kind = match operation.ty {

@@ -226,6 +226,7 @@ fn key_rows(item: &Item, verdicts: &[Verdict]) -> Vec<KeyRow> {
 struct Metadata<'a> {
     actor: &'a str,
     command_id: Uuid,
+    #[serde(skip_serializing_if = "Uuid::is_nil")]
     correlation_id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
     occurred_at: Option<String>,

@@ -137,7 +137,7 @@ impl Market {
             DomainVenue::Internal => {
                 Ok(Depth::from(models(ctx, self.at_least)?.depth(self.symbol_id(), levels).await?.value))
             }
-            DomainVenue::Paper => Ok(services(ctx)?.observed.depth(self.symbol_id(), levels).await),
+            DomainVenue::Paper => Ok(services(ctx)?.observed.depth(self.symbol_id(), levels)),
         }
     }
 
@@ -229,6 +229,18 @@ pub struct Depth {
 impl From<read::Depth> for Depth {
     fn from(depth: read::Depth) -> Self {
         let levels = |levels: Vec<read::Level>| {
+            levels
+                .into_iter()
+                .map(|level| Level { price: level.price.into(), quantity: level.quantity.into() })
+                .collect()
+        };
+        Self { bids: levels(depth.bids), asks: levels(depth.asks) }
+    }
+}
+
+impl From<processes::Depth> for Depth {
+    fn from(depth: processes::Depth) -> Self {
+        let levels = |levels: Vec<processes::feed::Level>| {
             levels
                 .into_iter()
                 .map(|level| Level { price: level.price.into(), quantity: level.quantity.into() })

@@ -1,0 +1,84 @@
+//! Settings, from flags and the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use processes::feed::Speed;
+
+/// Where the log and the keys are.
+#[derive(Args, Clone, Debug)]
+pub struct StoreSettings {
+    /// Folder of the keys and, without a database URL, of the private PostgreSQL cluster
+    #[arg(long, env = "DAYBOOK_DATA_DIR", default_value = ".daybook", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// An outside PostgreSQL 15 or newer, as the role daybook_app [default: a private cluster in the data folder]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// The same database as the role daybook_migrator, to bring its schema up to date at the start
+    #[arg(long, env = "DAYBOOK_MIGRATION_URL", hide_env_values = true, value_name = "URL")]
+    pub migration_url: Option<String>,
+}
+
+/// How the server runs.
+#[derive(Args, Clone, Debug)]
+pub struct ServeSettings {
+    /// Where to listen
+    #[arg(long, env = "DAYBOOK_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show it as the group's help")]
+    pub store: StoreSettings,
+    /// Markets BTC-USDT and ETH-USDT, a demo trader, and the recorded traffic that they trade on [default: true with
+    /// the private cluster, false with a database URL]
+    #[arg(long, env = "DAYBOOK_DEMO", value_name = "BOOL")]
+    pub demo: Option<bool>,
+    /// How fast the recorded traffic plays: 1 as it was, 10 ten times as fast, 0 not at all
+    #[arg(long, env = "DAYBOOK_FEED_SPEED", default_value = "1", value_name = "FACTOR", value_parser = parse_speed)]
+    pub feed_speed: FeedSpeed,
+    /// How long single trades of outside markets are kept, such as 24h or 7d; prices by the second are kept for ever
+    #[arg(long, env = "DAYBOOK_TICK_RETENTION", default_value = "7d", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub tick_retention: Duration,
+    /// Start even if the database role may alter events, which nothing then prevents
+    #[arg(long, env = "DAYBOOK_ALLOW_UNSAFE_ROLE")]
+    pub allow_unsafe_role: bool,
+}
+
+/// How the server's log is written.
+#[derive(Args, Clone, Debug)]
+pub struct LogSettings {
+    /// For people or as JSON, a line an event
+    #[arg(long, env = "DAYBOOK_LOG_FORMAT", default_value = "people", value_name = "FORMAT", global = true)]
+    pub log_format: LogFormat,
+    /// How much: error, warn, info, debug or trace, also by part, as in info,event_store=debug
+    #[arg(long, env = "DAYBOOK_LOG", default_value = "info", value_name = "FILTER", global = true)]
+    pub log: String,
+}
+
+/// See [`LogSettings::log_format`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    People,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How fast the recorded traffic plays; `None` inside is not at all.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FeedSpeed(pub Option<Speed>);
+
+fn parse_speed(text: &str) -> Result<FeedSpeed, String> {
+    if text.trim() == "0" {
+        return Ok(FeedSpeed(None));
+    }
+    text.parse().map(|speed| FeedSpeed(Some(speed))).map_err(|error| format!("{error}; 0 stops the feed"))
+}
+
+impl ServeSettings {
+    /// Whether the demo is wanted.
+    pub fn wants_demo(&self) -> bool {
+        self.demo.unwrap_or(self.store.database_url.is_none())
+    }
+}
