@@ -45,6 +45,7 @@ impl From<Refusal> for UserError {
         desc = "True when this is the stored answer to an earlier request with the same key."
     )
 )]
+#[expect(clippy::large_enum_variant, reason = "it only tells the schema what payloads have in common")]
 pub enum Receipt {
     /// Of an account.
     Account(AccountPayload),

@@ -268,6 +268,7 @@ impl Query {
 
     /// The orders that pass the filter, in the order in which they were placed.
     #[graphql(complexity = "page_cost(first, None, child_complexity)")]
+    #[expect(clippy::too_many_arguments, reason = "they are the field's in the schema")]
     async fn orders(
         &self,
         ctx: &Context<'_>,

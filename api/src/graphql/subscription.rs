@@ -285,10 +285,11 @@ impl Subscription {
 /// # Errors
 /// [`Code::BeyondHead`] if the log has not got there.
 async fn start(log: &Log, after: Option<LogPosition>) -> Result<Option<Place>> {
-    if let Some(after) = after {
-        if after.0 > log.head() && after.0 > log.read_head().await? {
-            return Err(ApiError::of(Code::BeyondHead));
-        }
+    if let Some(after) = after
+        && after.0 > log.head()
+        && after.0 > log.read_head().await?
+    {
+        return Err(ApiError::of(Code::BeyondHead));
     }
     Ok(after.map(|after| after.0))
 }
