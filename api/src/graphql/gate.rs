@@ -9,6 +9,7 @@ use async_graphql::extensions::{
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet,
 };
+use async_graphql::registry::Registry;
 use async_graphql::{Request, ServerError, ServerResult, ValidationResult};
 use commands::Principal;
 use domain::Code;
@@ -48,7 +49,7 @@ impl Extension for Gate {
         // Which of several operations is meant is the library's to complain about.
         if let Some(operation) = selected(document, name.as_deref()) {
             limits::check_document(document, operation)?;
-            authorise(principal.as_ref(), document, operation)?;
+            authorise(&ctx.schema_env.registry, principal.as_ref(), document, operation)?;
             variables::check(&ctx.schema_env.registry, operation, &values)?;
         }
         request.variables = values;
@@ -90,6 +91,7 @@ pub(crate) fn selected<'a>(
 }
 
 fn authorise(
+    registry: &Registry,
     principal: Option<&Principal>,
     document: &ExecutableDocument,
     operation: &OperationDefinition,
@@ -97,15 +99,17 @@ fn authorise(
     let Some(principal) = principal else {
         return Err(ApiError::of(Code::Unauthenticated));
     };
-    let kind = match operation.ty {
-        OperationType::Query => Operation::Query,
-        OperationType::Mutation => Operation::Mutation,
-        OperationType::Subscription => Operation::Subscription,
+    let (kind, root) = match operation.ty {
+        OperationType::Query => (Operation::Query, Some(&registry.query_type)),
+        OperationType::Mutation => (Operation::Mutation, registry.mutation_type.as_ref()),
+        OperationType::Subscription => (Operation::Subscription, registry.subscription_type.as_ref()),
     };
+    let root = root.and_then(|root| registry.types.get(root));
     let mut roots = Vec::new();
     root_fields(document, &operation.selection_set.node, &mut roots);
     for field in &roots {
-        if !field.starts_with("__") {
+        // A field that does not exist is the validation's to report.
+        if root.is_some_and(|root| root.field_by_name(field).is_some()) && !field.starts_with("__") {
             rights::authorise(principal, kind, field)?;
         }
     }

@@ -29,6 +29,8 @@ impl Outward {
     pub fn new(response: async_graphql::Response) -> Self {
         let async_graphql::Response { data, mut errors, extensions, .. } = response;
         for error in &mut errors {
+            // Lines begin at 1: this is an error without a place.
+            error.locations.retain(|place| place.line > 0);
             if code_of(error).is_none() {
                 mapping::count(Code::BadRequest);
                 mapping::extend(&mut error.extensions, Code::BadRequest);

@@ -28,8 +28,8 @@ pub struct HttpLimits {
 impl Default for HttpLimits {
     fn default() -> Self {
         Self {
-            // 8,190 transfers with the longest keys and references we expect have about 3 MiB.
-            body_bytes: 4 * 1024 * 1024,
+            // 8,190 transfers with the longest keys and references have 5.2 MB.
+            body_bytes: 6 * 1024 * 1024,
             concurrent_requests: 1_024,
             // Longer than the bus and the read models wait, so that theirs is the better answer.
             request_timeout: Duration::from_secs(30),
