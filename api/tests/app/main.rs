@@ -1,0 +1,3 @@
+//! The whole server in one process, over real HTTP and WebSockets on a real database.
+
+mod schema;
