@@ -24,9 +24,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Everything beside the log that Daybook keeps and cannot derive.
 const COMPANIONS: [Companion; 2] = [auth::BACKUP, tick_archive::BACKUP];
 
-/// Backs the log up into a new folder, while servers run or not
-///
-/// Everything acknowledged before it begins is in it. Read models are derived from the log and left out.
+/// What `daybook backup` takes.
 #[derive(Clone, Debug, Args)]
 pub struct BackupArgs {
     /// The backup's folder; must not exist yet
@@ -37,9 +35,7 @@ pub struct BackupArgs {
     pub without_ticks: bool,
 }
 
-/// Restores a backup as a new log into an empty data folder or database
-///
-/// The backup is verified first. A failure leaves the log empty. Read models are rebuilt by the next start of the server.
+/// What `daybook restore` takes.
 #[derive(Clone, Debug, Args)]
 pub struct RestoreArgs {
     /// The backup's folder

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use api::application::Application;
 use api::auth::Keys;
+use api::backup::{self, BackupArgs, RestoreArgs};
 use api::settings::{LogSettings, ServeSettings, StoreSettings};
 use api::store::{Store, parse_url};
 use api::telemetry;
@@ -35,6 +36,25 @@ enum Command {
     Serve(ServeSettings),
     /// Bring the database's schema up to date, as the role daybook_migrator
     Migrate(MigrateSettings),
+    /// Back the log up into a new folder, while servers run or not
+    ///
+    /// Everything acknowledged before it begins is in it. Read models are derived from the log and left out.
+    Backup {
+        #[command(flatten)]
+        store: StoreSettings,
+        #[command(flatten)]
+        backup: BackupArgs,
+    },
+    /// Restore a backup as a new log, into an empty data folder or database
+    ///
+    /// The backup is verified first; a failure leaves the log empty. The next start of the server rebuilds the read
+    /// models.
+    Restore {
+        #[command(flatten)]
+        store: StoreSettings,
+        #[command(flatten)]
+        restore: RestoreArgs,
+    },
     /// Make, list and revoke the keys with which clients come in
     Keys {
         #[command(flatten)]
@@ -96,6 +116,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         None => serve(cli.serve).await,
         Some(Command::Serve(settings)) => serve(settings).await,
         Some(Command::Migrate(settings)) => migrate(&settings.store).await,
+        Some(Command::Backup { store, backup }) => back_up(&store, &backup).await,
+        Some(Command::Restore { store, restore }) => bring_back(&store, &restore).await,
         Some(Command::Keys { store, command }) => keys(&store, command).await,
     }
 }
@@ -148,6 +170,30 @@ async fn migrate(settings: &StoreSettings) -> anyhow::Result<()> {
         migrated?;
     }
     println!("the schema is up to date");
+    Ok(())
+}
+
+async fn back_up(settings: &StoreSettings, args: &BackupArgs) -> anyhow::Result<()> {
+    let stop = stop_on_signal()?;
+    let store = Store::attach(settings).await?;
+    let done = stop.run_until_cancelled(backup::back_up(&store.pool, args)).await;
+    store.close().await;
+    done.context("interrupted; nothing of the backup was left")??;
+    Ok(())
+}
+
+async fn bring_back(settings: &StoreSettings, args: &RestoreArgs) -> anyhow::Result<()> {
+    let stop = stop_on_signal()?;
+    if args.check {
+        stop.run_until_cancelled(backup::check(args)).await.context("interrupted")??;
+        return Ok(());
+    }
+    // Before a cluster is made for what is not a backup.
+    backup::look_at(args).await?;
+    let store = Store::open(settings, false).await?;
+    let done = stop.run_until_cancelled(backup::restore(&store.pool, args)).await;
+    store.close().await;
+    done.context("interrupted; the log is still empty")??;
     Ok(())
 }
 
