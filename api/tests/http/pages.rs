@@ -85,4 +85,5 @@ async fn there_is_nothing_elsewhere() {
     }
     let answer = send(server.request("POST", "/livez")).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::METHOD_NOT_ALLOWED, "BAD_REQUEST"));
+    assert_eq!(answer.header("allow"), "GET,HEAD");
 }

@@ -31,8 +31,8 @@ pub struct Connection {
     /// Who is let in.
     admitted: Option<Caller>,
     operations: Operations,
-    /// When something came last.
-    heard: Instant,
+    /// Pings since something came last.
+    unanswered: u32,
 }
 
 /// Ends when the key's holder is no longer to be served.
@@ -42,7 +42,7 @@ impl Connection {
     /// A connection that has just been opened, perhaps with a key in its header.
     pub fn new(socket: WebSocket, state: AppState, introduced: Option<Caller>) -> Self {
         let operations = Operations::default();
-        Self { socket, state, introduced, admitted: None, operations, heard: Instant::now() }
+        Self { socket, state, introduced, admitted: None, operations, unanswered: 0 }
     }
 
     /// Serves it until it is closed, and says why it was.
@@ -85,14 +85,15 @@ impl Connection {
                 }
                 () = &mut key_watch => return Err(Close::forbidden()),
                 _ = pings.tick() => {
-                    if self.heard.elapsed() > limits.keep_alive * MISSED_PINGS {
+                    if self.unanswered >= MISSED_PINGS {
                         return Err(Close::silent());
                     }
+                    self.unanswered += 1;
                     // The protocol's own answer, which every WebSocket gives by itself.
                     self.send(Message::Ping(Default::default())).await?;
                 }
                 message = self.socket.recv() => {
-                    self.heard = Instant::now();
+                    self.unanswered = 0;
                     let was_admitted = self.admitted.is_some();
                     let told = async { self.hear(message).await };
                     // Looking a key up must not outlast the time there is for it, nor the server.
