@@ -21,7 +21,8 @@ const COUNTS: &[f64] =
 /// # Errors
 /// When the filter cannot be read.
 pub fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.log).with_context(|| {
+    // What the pool remarks on connections that were lost is told by whoever used them; the setting may say otherwise.
+    let filter = EnvFilter::try_new(format!("sqlx::pool=warn,{}", settings.log)).with_context(|| {
         format!("DAYBOOK_LOG is {:?}; use for example info or info,event_store=debug", settings.log)
     })?;
     let builder = tracing_subscriber::fmt()

@@ -38,6 +38,9 @@ pub enum KeyError {
     /// An owner for another role.
     #[error("only a trader's key has an owner: leave --owner away")]
     OwnerNotAllowed,
+    /// A name that Daybook acts under itself.
+    #[error("Daybook itself acts as {0:?}; choose another name")]
+    NameReserved(String),
     /// The name or owner is not clean text.
     #[error("the {0} must be 1 to 64 characters without control characters")]
     Text(&'static str),
@@ -48,6 +51,9 @@ pub enum KeyError {
     #[error("the keys cannot be read or written: {0}")]
     Database(#[from] sqlx::Error),
 }
+
+/// Names under which Daybook itself issues commands: a key of such a name would share their idempotency keys.
+const RESERVED: [&str; 4] = ["daybook", "feed", "hold-expiry", "paper-venue"];
 
 /// What is known of a key, without the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +117,9 @@ impl Keys {
         };
         let name = clean(name, "name")?;
         let owner = owner.map(|owner| clean(owner, "owner")).transpose()?;
+        if RESERVED.contains(&name.as_str()) {
+            return Err(KeyError::NameReserved(name));
+        }
         match (role, &owner) {
             (Role::Trader, None) => return Err(KeyError::OwnerMissing),
             (Role::Trader, Some(_)) | (_, None) => {}
@@ -196,5 +205,52 @@ impl Keys {
         };
         self.remembered.insert(hash, principal.clone()).await;
         Ok(principal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event_store::embedded::testing::TestDatabase;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_has_a_name_of_its_own_that_daybook_does_not_act_under() {
+        let keys = Keys::new(TestDatabase::create().await.unwrap().app);
+        for name in RESERVED {
+            assert!(matches!(keys.create(name, Role::Admin, None).await, Err(KeyError::NameReserved(_))));
+        }
+        keys.create("alice", Role::Trader, Some("alice")).await.unwrap();
+        assert!(matches!(keys.create("alice", Role::Admin, None).await, Err(KeyError::NameTaken(_))));
+        keys.revoke("alice").await.unwrap();
+        assert!(matches!(keys.create("alice", Role::Admin, None).await, Err(KeyError::NameTaken(_))));
+        assert!(matches!(keys.revoke("alice").await, Err(KeyError::NotFound(_))));
+    }
+
+    #[tokio::test]
+    async fn a_trader_has_an_owner_and_nobody_else_has_one() {
+        let keys = Keys::new(TestDatabase::create().await.unwrap().app);
+        assert!(matches!(keys.create("t", Role::Trader, None).await, Err(KeyError::OwnerMissing)));
+        assert!(matches!(keys.create("o", Role::Operator, Some("x")).await, Err(KeyError::OwnerNotAllowed)));
+        assert!(matches!(keys.create("\0", Role::Operator, None).await, Err(KeyError::Text("name"))));
+        let key = keys.create("t", Role::Trader, Some("alice")).await.unwrap();
+        let known = keys.authenticate(&key).await.unwrap();
+        assert_eq!(
+            known,
+            Some(Principal { name: "t".into(), role: Role::Trader, owner: Some("alice".into()) })
+        );
+        assert_eq!(keys.authenticate(&ApiKey::generate().unwrap()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn the_database_never_holds_a_key() {
+        let database = TestDatabase::create().await.unwrap();
+        let key = Keys::new(database.app.clone()).create("a", Role::Admin, None).await.unwrap();
+        let row: String = sqlx::query_scalar("SELECT api_keys::text FROM auth.api_keys")
+            .fetch_one(&database.app)
+            .await
+            .unwrap();
+        assert!(row.contains(&hex::encode(key.hash())), "{row}");
+        assert!(!row.contains(key.reveal()), "{row}");
     }
 }

@@ -109,6 +109,9 @@ impl From<ApiError> for async_graphql::Error {
 
 impl From<ApiError> for async_graphql::ServerError {
     fn from(error: ApiError) -> Self {
-        async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default())
+        let mut outward = async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default());
+        // It is about the request as a whole and has no place in it.
+        outward.locations.clear();
+        outward
     }
 }
