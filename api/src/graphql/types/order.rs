@@ -6,7 +6,7 @@ use projections::read;
 
 use super::{Connection, connection};
 use crate::errors::Result;
-use crate::graphql::context::{models, page};
+use crate::graphql::context::{models, page, personal, principal};
 use crate::graphql::enums::{Liquidity, OrderSide, OrderStatus, OrderType, SelfTradePrevention, TimeInForce};
 use crate::graphql::error_code::ErrorCode;
 use crate::graphql::limits::page_cost;
@@ -40,9 +40,10 @@ impl Order {
         ID::from(self.row.order_id.as_str())
     }
 
-    /// The caller's own id.
-    async fn client_order_id(&self) -> Option<&str> {
-        self.row.client_order_id.as_deref()
+    /// The caller's own id; masked for the role operator.
+    async fn client_order_id(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        let principal = principal(ctx)?;
+        Ok(self.row.client_order_id.as_deref().map(|text| personal(principal, text)))
     }
 
     /// Holds what is sold and gets what is bought.
