@@ -4,6 +4,10 @@
 mod support;
 
 mod bank;
+mod exchange;
 mod ownership;
+mod reads;
 mod rights;
 mod schema;
+mod subscriptions;
+mod wrong_input;

@@ -49,7 +49,7 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, ReadError> {
         let key = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| ReadError::InvalidCursor)?;
         let key = String::from_utf8(key).map_err(|_| ReadError::InvalidCursor)?;
-        if key.len() > 256 || key.contains('\0') {
+        if key.is_empty() || key.len() > 256 || key.contains('\0') {
             return Err(ReadError::InvalidCursor);
         }
         Ok(Self(key))
