@@ -110,9 +110,8 @@ impl Store {
 /// # Errors
 /// Names the setting, never its value: it holds a password.
 pub fn parse_url(setting: &str, url: &str) -> anyhow::Result<PgConnectOptions> {
-    url.parse().map_err(|_| {
-        anyhow::anyhow!(
-            "{setting} cannot be read; it looks like postgresql://role:password@host:5432/database"
-        )
+    let is_ours = url.starts_with("postgresql://") || url.starts_with("postgres://");
+    url.parse().ok().filter(|_| is_ours).with_context(|| {
+        format!("{setting} cannot be read; it looks like postgresql://role:password@host:5432/database")
     })
 }

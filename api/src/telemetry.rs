@@ -21,10 +21,12 @@ const COUNTS: &[f64] =
 /// # Errors
 /// When the filter cannot be read.
 pub fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
-    // What the pool remarks on connections that were lost is told by whoever used them; the setting may say otherwise.
-    let filter = EnvFilter::try_new(format!("sqlx::pool=warn,{}", settings.log)).with_context(|| {
-        format!("DAYBOOK_LOG is {:?}; use for example info or info,event_store=debug", settings.log)
-    })?;
+    // What the pool remarks on lost connections is told by whoever used them, and what PostgreSQL remarks on statements of
+    // ours is news to nobody; the setting may say otherwise.
+    let filter = EnvFilter::try_new(format!("sqlx::pool=warn,sqlx::postgres::notice=warn,{}", settings.log))
+        .with_context(|| {
+            format!("DAYBOOK_LOG is {:?}; use for example info or info,event_store=debug", settings.log)
+        })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
