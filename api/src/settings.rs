@@ -82,3 +82,31 @@ impl ServeSettings {
         self.demo.unwrap_or(self.store.database_url.is_none())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_file_names_every_setting_with_its_default() {
+        let example = include_str!("../../.env.example");
+        let command = LogSettings::augment_args(ServeSettings::augment_args(clap::Command::new("daybook")));
+        for argument in command.get_arguments() {
+            let Some(variable) = argument.get_env().and_then(|name| name.to_str()) else { continue };
+            let line = match argument.get_default_values().first().and_then(|value| value.to_str()) {
+                Some(default) if argument.get_action().takes_values() => format!("\n{variable}={default}\n"),
+                _ => format!("\n#{variable}="),
+            };
+            assert!(example.contains(&line), "{line:?} is missing in .env.example");
+        }
+    }
+
+    #[test]
+    fn no_speed_is_no_feed() {
+        assert_eq!(parse_speed("0"), Ok(FeedSpeed(None)));
+        assert_eq!(parse_speed("1"), Ok(FeedSpeed(Some(Speed::REAL))));
+        for wrong in ["", "-1", "fast", "1e3"] {
+            assert!(parse_speed(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -26,7 +26,7 @@ const INTERNALS: [&str; 18] = [
     ".rs:",
     "/tmp/",
     "/var/",
-    "/root/",
+    "root/",
     "::",
     "Err(",
     "Some(",
