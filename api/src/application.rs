@@ -63,7 +63,7 @@ impl Application {
         let (drain, end) = (CancellationToken::new(), CancellationToken::new());
 
         let log = Log::open(store.pool.clone()).await?;
-        let bus = Bus::start(BusContext::new(node_name(), log.clone())).await;
+        let bus = Bus::start(BusContext::new(node_name(&store), log.clone())).await;
         let projections = projections::start(
             store.pool.clone(),
             log.clone(),
@@ -219,7 +219,7 @@ async fn keep_metrics(metrics: PrometheusHandle, end: CancellationToken) {
     }
 }
 
-/// Unique among the nodes of a log.
-fn node_name() -> String {
-    format!("node-{}-{}", std::process::id(), uuid::Uuid::now_v7())
+/// Unique among the nodes of a log. A private cluster has one owner, who gets its own lease back at once after a crash.
+fn node_name(store: &Store) -> String {
+    if store.is_embedded() { "embedded".to_owned() } else { format!("node-{}", uuid::Uuid::now_v7()) }
 }

@@ -52,7 +52,7 @@ pub struct LogSettings {
     #[arg(long, env = "DAYBOOK_LOG_FORMAT", default_value = "people", value_name = "FORMAT", global = true)]
     pub log_format: LogFormat,
     /// How much: error, warn, info, debug or trace, also by part, as in info,event_store=debug
-    #[arg(long, env = "DAYBOOK_LOG", default_value = "info", value_name = "FILTER", global = true)]
+    #[arg(long, env = "DAYBOOK_LOG", default_value = "info,sqlx=warn", value_name = "FILTER", global = true)]
     pub log: String,
 }
 
