@@ -1,9 +1,18 @@
-//! The one connection that writes to the log.
+//! The connections that write to the log.
 //!
-//! A batch is one statement and so one round trip and one transaction: the head is locked and moved first, on condition
-//! of the leader's epoch and of the position the batch expects; then its events and keys are inserted. Success is
-//! reported only after PostgreSQL has reported the commit, with `synchronous_commit` on.
+//! A batch is one transaction, in which the head moves on condition of the leader's epoch and of the position the batch
+//! expects. There are two ways to write it:
+//!
+//! - [`Appender::append`] is one statement and so one round trip, the quickest for small batches;
+//! - [`Appender::stage`] copies the rows in and [`Appender::commit`] moves the head in one message with the `COMMIT`. So
+//!   rows of several batches travel and are stored at the same time, each over an appender of its own, while their
+//!   commits follow each other. A commit may be sent only when the one before it was answered: it would find the head
+//!   where it does not expect it.
+//!
+//! Success is reported only after PostgreSQL has reported the commit, with `synchronous_commit` on.
 
+mod arrays;
+mod copy;
 mod error;
 
 use std::time::{Duration, Instant};
@@ -11,10 +20,14 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
 
-use crate::batch::{Batch, remaining};
-use crate::{Lease, Log, LogPosition};
+use self::arrays::Rows;
+use crate::batch::Batch;
+use crate::{Lease, Log, LogPosition, RecordedEvent};
 
 pub use error::AppendError;
+
+/// How many batches of one leader are best under way at the same time, each over a connection of its own.
+pub const CONNECTIONS: usize = 4;
 
 /// How long one append may take before its outcome counts as unknown.
 const APPEND_LIMIT: Duration = Duration::from_secs(15);
@@ -24,7 +37,7 @@ const SESSION: &str = "SET synchronous_commit = on; \
      SET default_transaction_isolation = 'read committed'; \
      SET statement_timeout = '10s'; \
      SET lock_timeout = '3s'; \
-     SET idle_in_transaction_session_timeout = '5s'";
+     SET idle_in_transaction_session_timeout = '3s'";
 
 const APPEND: &str = "SELECT log.append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
      $17, $18)";
@@ -51,6 +64,8 @@ pub struct Appender {
     /// Absent after a failure of the connection, and while an append is under way: an append that is dropped half-way
     /// takes the connection with it, because nobody knows what is still to come over it.
     session: Option<Session>,
+    /// Whether the session's transaction holds the rows of a batch.
+    staged: bool,
     /// The backend that may still be working on a batch of unknown outcome.
     lost: Option<Backend>,
 }
@@ -82,6 +97,7 @@ impl Appender {
             epoch: lease.epoch_sql(),
             lease_ms: i64::try_from(lease.ttl().as_millis()).unwrap_or(i64::MAX),
             session: None,
+            staged: false,
             lost: None,
         };
         appender.session = Some(appender.open_session().await?);
@@ -94,51 +110,169 @@ impl Appender {
         self.epoch.unsigned_abs()
     }
 
-    /// Appends the batch and returns the new head. When this returns, the batch is durable.
+    /// Another appender under the same lease, for a batch that travels beside those of this one. It connects when it is
+    /// needed.
+    pub fn beside(&self) -> Self {
+        self.log.appender_attached();
+        Self {
+            log: self.log.clone(),
+            options: self.options.clone(),
+            epoch: self.epoch,
+            lease_ms: self.lease_ms,
+            session: None,
+            staged: false,
+            lost: None,
+        }
+    }
+
+    /// Appends the batch and returns the new head. When this returns, the batch is durable and readers of this process
+    /// can see it.
     ///
     /// An empty batch writes nothing but still shows that the lease holds.
     ///
     /// # Errors
     /// Nothing of the batch is in the log, except after [`AppendError::OutcomeUnknown`]: then [`Appender::settle`] says.
     pub async fn append(&mut self, batch: &Batch) -> Result<LogPosition, AppendError> {
+        self.write(batch).await?;
+        Ok(self.publish(batch, batch.recorded()))
+    }
+
+    /// Does as [`Appender::append`] but leaves it to the caller to [`publish`](Appender::publish) the events.
+    ///
+    /// # Errors
+    /// As [`Appender::append`].
+    pub async fn write(&mut self, batch: &Batch) -> Result<(), AppendError> {
+        let mut session = self.session_for(batch).await?;
+        let begun = Instant::now();
+        // Set before the first await: a caller that drops this future has an unknown outcome, too.
+        self.lost = Some(session.backend.clone());
+        let outcome = within_limit(self.send(&mut session.connection, batch)).await;
+        self.end(session, begun, outcome)
+    }
+
+    /// Sends the rows of the batch ahead: they are stored, but not there until [`Appender::commit`].
+    ///
+    /// # Errors
+    /// Nothing of the batch is in the log.
+    pub async fn stage(&mut self, batch: &Batch) -> Result<(), AppendError> {
+        let mut session = self.session_for(batch).await?;
+        let staged = within_limit(send_rows(&mut session.connection, batch)).await;
+        match staged {
+            Ok(()) => {
+                self.session = Some(session);
+                self.staged = true;
+                Ok(())
+            }
+            // No commit was sent, so nothing can have been committed. PostgreSQL rolls back when the connection ends.
+            Err(AppendError::OutcomeUnknown(reason)) => Err(failed(AppendError::Unavailable(reason))),
+            Err(error) => {
+                self.session = Some(session);
+                self.roll_back().await;
+                Err(failed(error))
+            }
+        }
+    }
+
+    /// Commits the batch that was staged last. Call it when the batch before is durable, and not earlier.
+    ///
+    /// # Errors
+    /// As [`Appender::append`].
+    pub async fn commit(&mut self, batch: &Batch) -> Result<(), AppendError> {
+        // Without the rows, the head would move over nothing.
+        let (true, Some(mut session)) = (std::mem::take(&mut self.staged), self.session.take()) else {
+            return Err(AppendError::Invalid("no batch is staged".to_owned()));
+        };
+        let begun = Instant::now();
+        self.lost = Some(session.backend.clone());
+        let statements = format!(
+            "SELECT log.advance_head({}, {}, {}, '{}', {}); COMMIT",
+            self.epoch,
+            batch.after.to_sql(),
+            batch.end().to_sql(),
+            batch.recorded_at().to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
+            self.lease_ms,
+        );
+        let sent = async {
+            let answer = session.connection.execute(statements.as_str()).await;
+            answer.map(|_| ()).map_err(AppendError::from_append)
+        };
+        let outcome = within_limit(sent).await;
+        let outcome = self.end(session, begun, outcome);
+        if outcome.is_err() && self.lost.is_none() {
+            self.roll_back().await;
+        }
+        outcome
+    }
+
+    /// Gives up what was staged.
+    pub async fn roll_back(&mut self) {
+        self.staged = false;
+        let Some(mut session) = self.session.take() else { return };
+        // Should this fail, the connection ends and PostgreSQL rolls back by itself.
+        if let Ok(Ok(_)) = tokio::time::timeout(APPEND_LIMIT, session.connection.execute("ROLLBACK")).await {
+            self.session = Some(session);
+        }
+    }
+
+    /// Makes the events of a durable batch known to the readers of this process and returns the new head. Batches are
+    /// published in their order.
+    pub fn publish(&self, batch: &Batch, events: Vec<RecordedEvent>) -> LogPosition {
+        metrics::histogram!("daybook_append_batch_events").record(events.len() as f64);
+        metrics::counter!("daybook_events_appended_total").increment(events.len() as u64);
+        self.log.publish(batch.after, events);
+        batch.end()
+    }
+
+    async fn session_for(&mut self, batch: &Batch) -> Result<Session, AppendError> {
         if self.lost.is_some() {
             return Err(AppendError::Invalid(
                 "a batch of unknown outcome has to be settled before the next append".to_owned(),
             ));
         }
+        if self.staged {
+            return Err(AppendError::Invalid("another batch is staged and not committed".to_owned()));
+        }
         batch.check()?;
-        let mut session = match self.session.take() {
-            Some(session) => session,
-            None => self.open_session().await?,
-        };
-        let begun = Instant::now();
-        // Set before the first await: a caller that drops this future has an unknown outcome, too.
-        self.lost = Some(session.backend.clone());
-        let sent = self.send(&mut session.connection, batch);
-        let outcome = match tokio::time::timeout(APPEND_LIMIT, sent).await {
-            Ok(answer) => answer,
-            Err(_) => Err(AppendError::OutcomeUnknown("no answer within the time limit".to_owned())),
-        };
+        match self.session.take() {
+            Some(session) => Ok(session),
+            None => self.open_session().await,
+        }
+    }
+
+    /// Keeps the connection unless it may still have to say what became of the batch.
+    fn end(
+        &mut self,
+        session: Session,
+        begun: Instant,
+        outcome: Result<(), AppendError>,
+    ) -> Result<(), AppendError> {
         if !matches!(outcome, Err(AppendError::OutcomeUnknown(_))) {
             self.lost = None;
             self.session = Some(session);
         }
         metrics::histogram!("daybook_append_seconds").record(begun.elapsed().as_secs_f64());
-        match outcome {
-            Ok(()) => Ok(self.publish(batch)),
-            Err(error) => {
-                metrics::counter!("daybook_append_failures_total", "code" => error.code()).increment(1);
-                Err(error)
-            }
-        }
+        outcome.map_err(failed)
     }
 
-    /// Finds out what became of the batch whose append ended in [`AppendError::OutcomeUnknown`]: ends the server process
-    /// that may still work on it, then compares what the log has in its place.
+    /// Finds out what became of the batch whose append ended in [`AppendError::OutcomeUnknown`], and makes its events known
+    /// if it is durable.
     ///
     /// # Errors
     /// [`AppendError::Unavailable`] when PostgreSQL does not answer; settle again.
     pub async fn settle(&mut self, batch: &Batch) -> Result<Settled, AppendError> {
+        let settled = self.find_out(batch).await?;
+        if matches!(settled, Settled::Committed(_)) {
+            self.publish(batch, batch.recorded());
+        }
+        Ok(settled)
+    }
+
+    /// Does as [`Appender::settle`] but leaves it to the caller to [`publish`](Appender::publish) the events: ends the
+    /// server process that may still work on the batch, then compares what the log has in its place.
+    ///
+    /// # Errors
+    /// As [`Appender::settle`].
+    pub async fn find_out(&mut self, batch: &Batch) -> Result<Settled, AppendError> {
         let mut session = self.open_session().await?;
         let settled = self.look_for(&mut session.connection, batch).await.map_err(|error| {
             // Nothing is committed by looking, so an outcome is never unknown here.
@@ -146,7 +280,7 @@ impl Appender {
         })?;
         self.lost = None;
         self.session = Some(session);
-        if settled { Ok(Settled::Committed(self.publish(batch))) } else { Ok(Settled::NotCommitted) }
+        if settled { Ok(Settled::Committed(batch.end())) } else { Ok(Settled::NotCommitted) }
     }
 
     /// Ends the connection in order.
@@ -198,15 +332,6 @@ impl Appender {
         };
         transaction.rollback().await?;
         Ok(found)
-    }
-
-    fn publish(&self, batch: &Batch) -> LogPosition {
-        let events = batch.recorded();
-        let head = batch.end();
-        metrics::histogram!("daybook_append_batch_events").record(events.len() as f64);
-        metrics::counter!("daybook_events_appended_total").increment(events.len() as u64);
-        self.log.publish(batch.after, events);
-        head
     }
 
     async fn open_session(&self) -> Result<Session, AppendError> {
@@ -261,50 +386,34 @@ impl Drop for Appender {
     }
 }
 
-/// The batch turned into one array a column.
-#[derive(Default)]
-struct Rows<'batch> {
-    event_ids: Vec<uuid::Uuid>,
-    aggregate_types: Vec<&'batch str>,
-    aggregate_ids: Vec<&'batch str>,
-    sequences: Vec<i64>,
-    event_types: Vec<&'batch str>,
-    event_versions: Vec<&'batch str>,
-    payloads: Vec<&'batch str>,
-    metadatas: Vec<&'batch str>,
-    remainings: Vec<i16>,
-    principals: Vec<&'batch str>,
-    keys: Vec<&'batch str>,
-    hashes: Vec<&'batch [u8]>,
-    outcomes: Vec<&'batch str>,
-    key_positions: Vec<Option<i64>>,
+/// One that takes longer has an unknown outcome.
+async fn within_limit(sent: impl Future<Output = Result<(), AppendError>>) -> Result<(), AppendError> {
+    match tokio::time::timeout(APPEND_LIMIT, sent).await {
+        Ok(answer) => answer,
+        Err(_) => Err(AppendError::OutcomeUnknown("no answer within the time limit".to_owned())),
+    }
 }
 
-impl<'batch> Rows<'batch> {
-    fn of(batch: &'batch Batch) -> Self {
-        let mut rows = Self::default();
-        let mut log_position = batch.after;
-        for command in &batch.commands {
-            log_position = log_position.advance(command.events.len());
-            for (place, event) in command.events.iter().enumerate() {
-                rows.event_ids.push(event.event_id);
-                rows.aggregate_types.push(&event.stream.aggregate_type);
-                rows.aggregate_ids.push(&event.stream.aggregate_id);
-                rows.sequences.push(i64::try_from(event.sequence).unwrap_or(i64::MAX));
-                rows.event_types.push(&event.event_type);
-                rows.event_versions.push(&event.event_version);
-                rows.payloads.push(&event.payload);
-                rows.metadatas.push(&event.metadata);
-                rows.remainings.push(i16::try_from(remaining(command, place)).unwrap_or(i16::MAX));
+/// Begins a transaction and copies the rows in.
+async fn send_rows(connection: &mut PgConnection, batch: &Batch) -> Result<(), AppendError> {
+    let sent = async {
+        connection.execute("BEGIN").await?;
+        for (statement, rows) in
+            [(copy::COPY_EVENTS, copy::events(batch)), (copy::COPY_KEYS, copy::keys(batch))]
+        {
+            if rows.is_empty() {
+                continue;
             }
-            for row in &command.keys {
-                rows.principals.push(&row.principal);
-                rows.keys.push(&row.key);
-                rows.hashes.push(&row.command_hash);
-                rows.outcomes.push(&row.outcome);
-                rows.key_positions.push((!command.events.is_empty()).then(|| log_position.to_sql()));
-            }
+            let mut copy = connection.copy_in_raw(statement).await?;
+            copy.send(rows).await?;
+            copy.finish().await?;
         }
-        rows
-    }
+        Ok(())
+    };
+    sent.await.map_err(AppendError::from_append)
+}
+
+fn failed(error: AppendError) -> AppendError {
+    metrics::counter!("daybook_append_failures_total", "code" => error.code()).increment(1);
+    error
 }

@@ -1,9 +1,16 @@
-//! Commits batches in their order, one at a time, and answers their requests once they are durable.
+//! Commits batches in their order, several on their way at a time, and answers their requests once they are durable.
+//!
+//! Each batch travels over a connection of its own. Its rows go ahead while those before it commit; its own commit is sent
+//! when the one before is durable. When one fails, all behind it are rolled back.
 
 use std::time::Instant;
 
-use event_store::{AppendError, Appender, Batch, LogPosition, Settled};
-use tokio::sync::mpsc;
+use event_store::append::CONNECTIONS;
+use event_store::{AppendError, Appender, Batch, LogPosition, RecordedEvent, Settled};
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::backoff::Backoff;
 use super::decide::Decided;
@@ -12,60 +19,158 @@ use super::keys::Remembered;
 use crate::aggregates::StateToKeep;
 use crate::request::Receipt;
 
+/// A batch of no more events goes as one statement when no other is on its way: one round trip costs less than several.
+const ONE_STATEMENT_EVENTS: usize = 128;
+
 /// A batch on its way into the log.
 #[derive(Debug)]
 pub(super) struct Shipment {
     pub(super) number: u64,
+    /// Raised by every recovery: after a failure, what was shipped before the decider knew of it is not tried.
+    pub(super) attempt: u64,
     pub(super) batch: Batch,
     /// One a command of the batch, in the same order.
     pub(super) decided: Vec<Decided>,
 }
 
-/// What became of a shipment.
+/// What became of a shipment. All are reported, in their order.
 #[derive(Debug)]
 pub(super) enum Commit {
     /// It is durable.
     Durable {
         number: u64,
-        head: LogPosition,
         /// What is now remembered under its keys.
         keys: Vec<(KeyId, Option<Remembered>)>,
     },
     /// Nothing of it is in the log.
-    Failed { error: AppendError, shipment: Shipment },
+    Failed {
+        /// Absent when it was given up only because one before it had failed.
+        error: Option<AppendError>,
+        shipment: Shipment,
+    },
+}
+
+/// A shipment that has arrived or failed, and the connection that is free again.
+struct Carried {
+    appender: Appender,
+    shipment: Shipment,
+    outcome: Result<Vec<RecordedEvent>, Option<AppendError>>,
 }
 
 /// Works until no more shipments can come or nobody wants to know.
 pub(super) async fn run(
-    mut appender: Appender,
+    appender: Appender,
     mut shipments: mpsc::UnboundedReceiver<Shipment>,
     commits: mpsc::UnboundedSender<Commit>,
     states: mpsc::Sender<Vec<StateToKeep>>,
 ) {
-    while let Some(shipment) = shipments.recv().await {
-        let begun = Instant::now();
-        let commit = match append(&mut appender, &shipment.batch).await {
-            Ok(head) => durable(shipment, head, &states),
-            Err(error) => Commit::Failed { error, shipment },
+    let mut free: Vec<Appender> = (1..CONNECTIONS).map(|_| appender.beside()).collect();
+    // The last one is taken first, so that small batches keep to one connection.
+    free.push(appender);
+    let mut under_way = FuturesOrdered::new();
+    let mut newest_durable: Option<oneshot::Receiver<()>> = None;
+    let mut failed_attempt = None;
+    loop {
+        let commit = tokio::select! {
+            biased;
+            Some(carried) = under_way.next(), if !under_way.is_empty() => {
+                // It panicked: whatever is on its way ends with this reign.
+                let Ok(Carried { appender, shipment, outcome }) = carried else { return };
+                let commit = match outcome {
+                    Ok(events) => {
+                        appender.publish(&shipment.batch, events);
+                        durable(shipment, &states)
+                    }
+                    Err(error) => {
+                        failed_attempt = Some(shipment.attempt);
+                        Commit::Failed { error, shipment }
+                    }
+                };
+                free.push(appender);
+                commit
+            }
+            shipment = shipments.recv(), if !free.is_empty() => {
+                let Some(shipment) = shipment else { return };
+                if failed_attempt.is_some_and(|attempt| shipment.attempt <= attempt) {
+                    Commit::Failed { error: None, shipment }
+                } else {
+                    let Some(appender) = free.pop() else { return };
+                    let before = newest_durable.take().filter(|_| !under_way.is_empty());
+                    let (is_durable, after) = oneshot::channel();
+                    newest_durable = Some(after);
+                    let carried = tokio::spawn(carry(appender, shipment, before, is_durable));
+                    under_way.push_back(AbortOnDropHandle::new(carried));
+                    continue;
+                }
+            }
         };
-        metrics::histogram!("daybook_bus_commit_seconds").record(begun.elapsed().as_secs_f64());
         if commits.send(commit).is_err() {
             return;
         }
     }
 }
 
-/// Appends the batch and, if its outcome stays unknown, settles it; so afterwards the outcome is known.
-async fn append(appender: &mut Appender, batch: &Batch) -> Result<LogPosition, AppendError> {
-    let error = match appender.append(batch).await {
+/// Brings one shipment into the log, after the one before it.
+async fn carry(
+    mut appender: Appender,
+    shipment: Shipment,
+    before: Option<oneshot::Receiver<()>>,
+    is_durable: oneshot::Sender<()>,
+) -> Carried {
+    let begun = Instant::now();
+    let batch = &shipment.batch;
+    let outcome = if before.is_none() && batch.event_count() <= ONE_STATEMENT_EVENTS {
+        let written = appender.write(batch).await;
+        settled(&mut appender, batch, written).await.map(|()| batch.recorded()).map_err(Some)
+    } else {
+        overlapped(&mut appender, batch, before).await
+    };
+    if outcome.is_ok() {
+        // Nobody may be behind it.
+        let _ = is_durable.send(());
+    }
+    metrics::histogram!("daybook_bus_commit_seconds").record(begun.elapsed().as_secs_f64());
+    Carried { appender, shipment, outcome }
+}
+
+/// Sends the rows ahead and commits them when the batch before is durable. Without an error of its own, it was given up
+/// for that one's.
+async fn overlapped(
+    appender: &mut Appender,
+    batch: &Batch,
+    before: Option<oneshot::Receiver<()>>,
+) -> Result<Vec<RecordedEvent>, Option<AppendError>> {
+    let staged = appender.stage(batch).await;
+    let events = batch.recorded();
+    if let Some(before) = before
+        && before.await.is_err()
+    {
+        if staged.is_ok() {
+            appender.roll_back().await;
+        }
+        return Err(None);
+    }
+    staged?;
+    let committed = appender.commit(batch).await;
+    settled(appender, batch, committed).await?;
+    Ok(events)
+}
+
+/// If the outcome is unknown, finds it out; so afterwards it is known.
+async fn settled(
+    appender: &mut Appender,
+    batch: &Batch,
+    outcome: Result<(), AppendError>,
+) -> Result<(), AppendError> {
+    let error = match outcome {
         Err(error @ AppendError::OutcomeUnknown(_)) => error,
         known => return known,
     };
     tracing::warn!(%error, "settling a commit of unknown outcome");
     let mut backoff = Backoff::endless();
     loop {
-        match appender.settle(batch).await {
-            Ok(Settled::Committed(head)) => return Ok(head),
+        match appender.find_out(batch).await {
+            Ok(Settled::Committed(_)) => return Ok(()),
             Ok(Settled::NotCommitted) => return Err(AppendError::Unavailable(error.to_string())),
             Err(error) => {
                 tracing::warn!(%error, "the outcome of a commit cannot be settled yet");
@@ -76,11 +181,11 @@ async fn append(appender: &mut Appender, batch: &Batch) -> Result<LogPosition, A
 }
 
 /// Answers in a task of its own, so that the next batch need not wait.
-fn durable(shipment: Shipment, head: LogPosition, states: &mpsc::Sender<Vec<StateToKeep>>) -> Commit {
+fn durable(shipment: Shipment, states: &mpsc::Sender<Vec<StateToKeep>>) -> Commit {
     let mut keys = Vec::with_capacity(shipment.decided.len());
     let mut answers = Vec::with_capacity(shipment.decided.len());
     let mut due = Vec::new();
-    let mut end = shipment.batch.after;
+    let mut end: LogPosition = shipment.batch.after;
     for (decided, write) in shipment.decided.into_iter().zip(&shipment.batch.commands) {
         end = end.advance(write.events.len());
         let log_position = (!write.events.is_empty()).then_some(end);
@@ -110,5 +215,5 @@ fn durable(shipment: Shipment, head: LogPosition, states: &mpsc::Sender<Vec<Stat
         // Kept at the next occasion.
         tracing::debug!("states of long streams are due faster than they can be written");
     }
-    Commit::Durable { number: shipment.number, head, keys }
+    Commit::Durable { number: shipment.number, keys }
 }

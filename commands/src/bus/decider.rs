@@ -1,8 +1,8 @@
 //! The one decider of a reign: works through the queue on aggregates in memory, ahead of the commits.
 //!
-//! It decides on the state that earlier, not yet durable units of work leave behind. While one commit is in flight the
-//! next batch fills. When a commit fails, everything undurable is forgotten and decided again in its order, before
-//! anything else.
+//! It decides on the state that earlier, not yet durable units of work leave behind. While batches are in flight the next
+//! one fills. When a commit fails, everything undurable is forgotten and decided again in its order, before anything
+//! else.
 
 mod cold_streams;
 mod recovery;
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::SubsecRound;
 use domain::Timestamp;
+use event_store::append::CONNECTIONS;
 use event_store::{Batch, Keys, Lease, LogPosition};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
@@ -34,6 +35,10 @@ use crate::request::Failure;
 
 /// Units of work decided between two looks at what else has happened.
 const BURST: usize = 256;
+
+/// A batch with fewer units of work waits while another is in flight: commits follow each other, so a small one
+/// delays those behind it and gains nothing.
+const WORTH_OVERLAPPING: usize = 128;
 
 /// Why a reign has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +82,10 @@ pub(super) struct Decider {
     ready: VecDeque<Train>,
     cold: ColdStreams,
     filling: Filling,
-    /// Number of the batch that is being committed.
-    in_flight: Option<u64>,
+    /// Numbers of the batches that are being committed, oldest first.
+    in_flight: VecDeque<u64>,
     recovery: Recovery,
+    /// Where the next batch begins.
     head: LogPosition,
     last_recorded_at: Option<Timestamp>,
 }
@@ -107,7 +113,7 @@ impl Decider {
             keys: KeyTable::default(),
             ready: VecDeque::new(),
             filling,
-            in_flight: None,
+            in_flight: VecDeque::with_capacity(CONNECTIONS),
             head: lease.head,
             last_recorded_at: lease.last_recorded_at,
         }
@@ -128,8 +134,8 @@ impl Decider {
                 () = stop.cancelled() => return End::Stopped,
                 () = deposed.cancelled() => return End::Deposed,
                 commit = self.channels.commits.recv() => match commit {
-                    Some(Commit::Durable { number, head, keys }) => {
-                        self.committed(number, head);
+                    Some(Commit::Durable { number, keys }) => {
+                        self.committed(number);
                         for (key, remembered) in keys {
                             let waiting = self.keys.settle(key, remembered, number);
                             self.admit_again(waiting);
@@ -199,7 +205,7 @@ impl Decider {
 
     /// The number of the oldest batch that is not durable.
     fn first_undurable(&self) -> u64 {
-        self.in_flight.unwrap_or(self.filling.number)
+        self.in_flight.front().copied().unwrap_or(self.filling.number)
     }
 
     /// Decides until the batch is full, nothing is left or it is time to look around; true in the last case.
@@ -264,9 +270,20 @@ impl Decider {
         }
     }
 
-    /// Sends the batch off, unless one is in flight.
+    /// Whether the batch should wait no longer. While a culprit is hunted, batches go one by one.
+    fn is_due(&self) -> bool {
+        let waiting = self.filling.decided.len();
+        match self.in_flight.len() {
+            0 => waiting > 0,
+            in_flight => {
+                in_flight < CONNECTIONS && waiting >= WORTH_OVERLAPPING && !self.recovery.is_careful()
+            }
+        }
+    }
+
+    /// Sends the batch off, if it is time.
     fn ship(&mut self) {
-        if self.in_flight.is_some() || self.filling.decided.is_empty() {
+        if !self.is_due() {
             return;
         }
         let next = Filling { number: self.filling.number + 1, ..Filling::default() };
@@ -276,14 +293,16 @@ impl Decider {
         let mut decided = filling.decided;
         let commands = decided.iter_mut().map(|decided| std::mem::take(&mut decided.write)).collect();
         let batch = Batch { after: self.head, recorded_at: filling.now, commands };
-        self.in_flight = Some(filling.number);
+        self.head = batch.end();
+        self.in_flight.push_back(filling.number);
+        let attempt = self.recovery.attempt();
         // If the committer is gone, its other channel says so.
-        let _ = self.channels.shipments.send(Shipment { number: filling.number, batch, decided });
+        let _ = self.channels.shipments.send(Shipment { number: filling.number, attempt, batch, decided });
     }
 
-    fn committed(&mut self, number: u64, head: LogPosition) {
-        self.head = head;
-        self.in_flight = None;
+    fn committed(&mut self, number: u64) {
+        // They are reported in their order.
+        self.in_flight.pop_front();
         self.durable.store(number, Ordering::Release);
         self.recovery.succeeded();
         let first_undurable = self.first_undurable();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! execute → keys looked up → decider → committer → answer
-//!            (lookup)         │   ↑     (one batch at a time)
+//!            (lookup)         │   ↑     (several on their way, in order)
 //!                             ↓   │
 //!                         cold streams
 //! ```

@@ -244,3 +244,41 @@ async fn an_append_at_another_position_than_expected_steps_down_and_begins_anew(
     house.bus.leads().wait_for(|leads| *leads).await.unwrap();
     assert_eq!(house.refused(&admin(), deposit(&account, "1.00")).await, Code::AccountFrozen);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_and_nothing_is_twice_when_batches_that_overlap_are_killed() {
+    // Many small batches, several of them on their way at any time.
+    let settings = BusSettings { batch_commands: 160, ..BusSettings::default() };
+    let house = TestBus::start_with(settings).await;
+    let (rich, poor) = (house.open_account("alice", "EUR").await, house.open_account("bob", "EUR").await);
+    house.deposit(&rich, "100000.00").await;
+    const CALLS: usize = 8;
+    const EACH: usize = 600;
+    let clients: Vec<_> = (0..CALLS)
+        .map(|client| {
+            let (house, rich, poor) = (house.clone(), rich.clone(), poor.clone());
+            tokio::spawn(async move {
+                let key = |n| format!("{client}-{n}");
+                let asked: Vec<_> =
+                    (0..EACH).map(|n| request(&admin(), &key(n), transfer(&rich, &poor, "0.01"))).collect();
+                loop {
+                    let replies = house.bus.execute_all(asked.clone()).await;
+                    if !replies.contains(&Err(Failure::Unavailable)) {
+                        break replies.iter().for_each(|reply| drop(answer(reply)));
+                    }
+                }
+            })
+        })
+        .collect();
+    for sent in [300, 1_000, 2_000, 3_000, 4_000] {
+        until(house.pool(), &format!("SELECT log_position >= 2 * {sent} FROM log.log_head")).await;
+        kill_appender(&house).await;
+    }
+    join_all(clients).await.into_iter().for_each(|client| client.unwrap());
+    assert_eq!(count_of(&house, "TransferSent").await as usize, CALLS * EACH);
+    assert_eq!(count_of(&house, "TransferReceived").await as usize, CALLS * EACH);
+    assert_eq!(count(&house, "idempotency_keys").await as usize, CALLS * EACH + 3);
+    assert_eq!(house.log.head(), house.log.read_head().await.unwrap());
+    house.accepted(&admin(), withdraw(&poor, "48.00")).await;
+    assert_eq!(house.refused(&admin(), withdraw(&poor, "0.01")).await, Code::InsufficientFunds);
+}

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Decider, End, Filling};
 use crate::bus::backoff::Backoff;
-use crate::bus::committer::Shipment;
+use crate::bus::committer::{Commit, Shipment};
 use crate::bus::item::{Item, Train};
 use crate::request::Failure;
 
@@ -25,6 +25,7 @@ pub(super) struct Recovery {
     strikes: u32,
     backoff: Backoff,
     paused_until: Option<Instant>,
+    attempt: u64,
 }
 
 impl Recovery {
@@ -38,7 +39,18 @@ impl Recovery {
             strikes: 0,
             backoff: Backoff::endless(),
             paused_until: None,
+            attempt: 0,
         }
+    }
+
+    /// How many recoveries there have been.
+    pub(super) fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    /// Whether something is decided again, or one that the database refuses is hunted.
+    pub(super) fn is_careful(&self) -> bool {
+        self.is_under_way() || self.batch_limit < self.usual_batch_limit
     }
 
     pub(super) fn is_under_way(&self) -> bool {
@@ -87,20 +99,32 @@ impl Recovery {
 
 impl Decider {
     /// Forgets everything undurable and queues it to be decided again.
-    pub(super) async fn recover(&mut self, error: AppendError, shipment: Shipment) -> Option<End> {
+    pub(super) async fn recover(&mut self, error: Option<AppendError>, shipment: Shipment) -> Option<End> {
+        let error = error.unwrap_or_else(|| AppendError::Unavailable("a batch before it failed".to_owned()));
         metrics::counter!("daybook_bus_commit_failures_total", "code" => error.code()).increment(1);
         if let AppendError::Deposed(reason) = &error {
             tracing::warn!(reason, "another node leads now; stepping down");
             return Some(End::Deposed);
         }
         tracing::warn!(%error, commands = shipment.decided.len(), "a commit has failed; deciding again");
+        self.recovery.attempt += 1;
         self.aggregates.forget_since(shipment.number);
-        self.in_flight = None;
+        self.head = shipment.batch.after;
         let culprits = shipment.decided.len();
+        let mut failed = shipment.decided;
+        self.in_flight.pop_front();
+        // Those behind it fail as well, also what was shipped a moment ago.
+        while !self.in_flight.is_empty() {
+            match self.channels.commits.recv().await {
+                Some(Commit::Failed { shipment, .. }) => failed.extend(shipment.decided),
+                // Neither can be: a batch is not committed before those in front of it.
+                Some(Commit::Durable { .. }) | None => return Some(End::Deposed),
+            }
+            self.in_flight.pop_front();
+        }
         let next = Filling { number: self.filling.number + 1, ..Filling::default() };
         let behind = std::mem::replace(&mut self.filling, next).decided;
-        let mut undurable: Train =
-            shipment.decided.into_iter().chain(behind).map(|decided| decided.item).collect();
+        let mut undurable: Train = failed.into_iter().chain(behind).map(|decided| decided.item).collect();
         match error {
             AppendError::Refused { command, .. } => {
                 let culprit = command.or_else(|| (culprits == 1).then_some(0));

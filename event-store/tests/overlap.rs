@@ -1,0 +1,150 @@
+//! Batches that are on their way at the same time.
+#![allow(missing_docs)]
+
+mod common;
+
+use common::{Writer, event, event_with, keyed, lead, one};
+use event_store::{AppendError, Batch, LogPosition, Settled};
+
+/// A batch of one event of a stream of its own, behind another batch.
+fn behind(writer: &Writer, before: &Batch, id: &str) -> Batch {
+    Batch { after: before.end(), ..writer.batch(vec![keyed(id, vec![event(id, 1)])]) }
+}
+
+#[tokio::test]
+async fn rows_of_two_batches_are_sent_ahead_and_their_commits_follow_each_other() {
+    let mut writer = Writer::start().await;
+    let first = writer.batch(vec![keyed("a", vec![event("a", 1), event("a", 2)]), one(vec![event("b", 1)])]);
+    let second = behind(&writer, &first, "c");
+    let mut beside = writer.appender.beside();
+    // The later one may be ready first.
+    beside.stage(&second).await.unwrap();
+    writer.appender.stage(&first).await.unwrap();
+    assert_eq!(writer.log.read_head().await.unwrap(), LogPosition::ZERO);
+    assert_eq!(writer.count("events").await, 0);
+
+    writer.appender.commit(&first).await.unwrap();
+    assert_eq!(writer.stored(LogPosition::ZERO, 10).await, first.recorded());
+    beside.commit(&second).await.unwrap();
+    let all = [first.recorded(), second.recorded()].concat();
+    assert_eq!(writer.stored(LogPosition::ZERO, 10).await, all);
+    assert_eq!(writer.count("idempotency_keys").await, 2);
+
+    writer.appender.publish(&first, first.recorded());
+    assert_eq!(beside.publish(&second, second.recorded()), LogPosition(4));
+    assert_eq!(writer.log.read(LogPosition::ZERO, 10).await.unwrap(), all);
+}
+
+#[tokio::test]
+async fn what_is_copied_equals_what_one_statement_writes() {
+    let mut writer = Writer::start().await;
+    let commands = |name: &str| {
+        let payload = r#"{"Counted":{"by":-1,"why":"tab\tbackslash \\ \"quote\" é 漢 \u0001"}}"#;
+        vec![
+            keyed(
+                &format!("key of {name}"),
+                vec![event_with(name, 1, payload), event_with(name, 2, payload)],
+            ),
+            keyed(&format!("refused of {name}"), Vec::new()),
+        ]
+    };
+    writer.append(commands("a")).await;
+    let batch = writer.batch(commands("b"));
+    writer.appender.stage(&batch).await.unwrap();
+    writer.appender.commit(&batch).await.unwrap();
+    assert_eq!(writer.stored(LogPosition(2), 10).await, batch.recorded());
+    let kept: Vec<(Option<i64>, String, Vec<u8>, String)> = sqlx::query_as(
+        "SELECT log_position, principal, command_hash, outcome::text FROM log.idempotency_keys ORDER BY recorded_at, key",
+    )
+    .fetch_all(&writer.database.app)
+    .await
+    .unwrap();
+    let row = |position| (position, "alice".to_owned(), vec![7; 32], r#"{"ok":true}"#.to_owned());
+    assert_eq!(kept, [row(Some(2)), row(None), row(Some(4)), row(None)]);
+}
+
+#[tokio::test]
+async fn a_commit_before_its_turn_changes_nothing_and_the_right_one_still_can() {
+    let mut writer = Writer::start().await;
+    let first = writer.batch(vec![one(vec![event("a", 1)])]);
+    let second = behind(&writer, &first, "b");
+    let mut beside = writer.appender.beside();
+    writer.appender.stage(&first).await.unwrap();
+    beside.stage(&second).await.unwrap();
+    let error = beside.commit(&second).await.unwrap_err();
+    assert!(matches!(error, AppendError::Deposed(_)), "{error}");
+    writer.appender.commit(&first).await.unwrap();
+    beside.stage(&second).await.unwrap();
+    beside.commit(&second).await.unwrap();
+    assert_eq!(writer.stored(LogPosition::ZERO, 10).await, [first.recorded(), second.recorded()].concat());
+}
+
+#[tokio::test]
+async fn what_is_rolled_back_was_never_there() {
+    let mut writer = Writer::start().await;
+    let batch = writer.batch(vec![keyed("k", vec![event("a", 1)])]);
+    writer.appender.stage(&batch).await.unwrap();
+    writer.appender.roll_back().await;
+    assert!(matches!(writer.appender.commit(&batch).await, Err(AppendError::Invalid(_))));
+    assert_eq!((writer.count("events").await, writer.count("idempotency_keys").await), (0, 0));
+    assert_eq!(writer.append(vec![keyed("k", vec![event("a", 1)])]).await, LogPosition(1));
+}
+
+#[tokio::test]
+async fn a_batch_that_the_database_refuses_leaves_its_connection_usable() {
+    let mut writer = Writer::start().await;
+    let bad = writer.batch(vec![one(vec![event("a", 1)]), one(vec![event_with("b", 1, "no JSON")])]);
+    let error = writer.appender.stage(&bad).await.unwrap_err();
+    assert!(matches!(error, AppendError::Refused { .. }), "{error}");
+    writer.append(vec![keyed("k", vec![event("a", 1)])]).await;
+    let twice = writer.batch(vec![keyed("k", vec![event("b", 1)])]);
+    assert_eq!(writer.appender.stage(&twice).await, Err(AppendError::KeyConflict));
+    let stale = writer.batch(vec![one(vec![event("a", 1)])]);
+    assert_eq!(writer.appender.stage(&stale).await, Err(AppendError::SequenceConflict));
+    let good = writer.batch(vec![one(vec![event("a", 2)])]);
+    writer.appender.stage(&good).await.unwrap();
+    writer.appender.commit(&good).await.unwrap();
+    assert_eq!(writer.count("events").await, 2);
+}
+
+#[tokio::test]
+async fn a_deposed_leader_commits_nothing_that_it_sent_ahead() {
+    let mut writer = Writer::start().await;
+    let batch = writer.batch(vec![keyed("k", vec![event("a", 1)])]);
+    writer.appender.stage(&batch).await.unwrap();
+    lead(&writer.database, "node-2").await;
+    let error = writer.appender.commit(&batch).await.unwrap_err();
+    assert!(matches!(error, AppendError::Deposed(_)), "{error}");
+    assert_eq!((writer.count("events").await, writer.count("idempotency_keys").await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_commit_of_unknown_outcome_is_found_out() {
+    let mut writer = Writer::start().await;
+    let batch = writer.batch(vec![keyed("k", vec![event("a", 1)])]);
+    writer.appender.stage(&batch).await.unwrap();
+    sqlx::query(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+         WHERE datname = current_database() AND application_name = 'daybook appender'",
+    )
+    .execute(&writer.database.superuser)
+    .await
+    .unwrap();
+    let error = writer.appender.commit(&batch).await.unwrap_err();
+    assert!(matches!(error, AppendError::OutcomeUnknown(_)), "{error}");
+    assert_eq!(writer.appender.find_out(&batch).await, Ok(Settled::NotCommitted));
+    writer.appender.stage(&batch).await.unwrap();
+    writer.appender.commit(&batch).await.unwrap();
+    assert_eq!(writer.appender.find_out(&batch).await, Ok(Settled::Committed(LogPosition(1))));
+}
+
+#[tokio::test]
+async fn the_head_never_moves_over_events_that_are_not_there() {
+    let writer = Writer::start().await;
+    let moved = sqlx::query("SELECT log.advance_head($1, 0, 1, clock_timestamp(), 1000)")
+        .bind(writer.lease.epoch() as i64)
+        .execute(&writer.database.app)
+        .await;
+    assert_eq!(moved.unwrap_err().as_database_error().unwrap().code().as_deref(), Some("DB001"));
+    assert_eq!(writer.log.read_head().await.unwrap(), LogPosition::ZERO);
+}
