@@ -1,76 +1,81 @@
-//! The ceiling: `COPY` of the very rows that the bus has written (events and keys), into tables with the same indexes, in
-//! the same batches, over one connection as the bus has one.
+//! The ceiling: `COPY` of the very rows that the bus has written (events and keys), into tables with the same columns and
+//! indexes, in the same batches, over as many connections, and in no order at all.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use event_store::LogPosition;
+use event_store::{LogPosition, append};
 use futures::TryStreamExt;
+use futures::future::try_join_all;
 use sqlx::postgres::PgPoolCopyExt;
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
-/// Rows held in memory to be copied.
-const MAX_ROWS: i64 = 300_000;
+/// Events held in memory to be copied, twice the ceiling of a machine that is measured in seconds.
+const MAX_EVENTS: i64 = 1_000_000;
 
 const TABLES: &str = "
     DROP SCHEMA IF EXISTS ceiling CASCADE;
     CREATE SCHEMA ceiling;
     CREATE TABLE ceiling.events (LIKE log.events INCLUDING ALL);
     CREATE TABLE ceiling.idempotency_keys (LIKE log.idempotency_keys INCLUDING ALL);
+    CHECKPOINT;
 ";
+
+const EVENTS: &str = "log_position, sequence, recorded_at, event_id, remaining, aggregate_type, aggregate_id, event_type, \
+     event_version, payload, metadata";
+const KEYS: &str = "recorded_at, log_position, principal, key, command_hash, outcome";
 
 /// Commands a second: events after `from` with their keys.
 pub async fn measure(superuser: &PgPool, from: LogPosition, length: Duration) -> anyhow::Result<f64> {
-    sqlx::raw_sql(TABLES).execute(superuser).await?;
-    let range = format!("log_position > {from} AND log_position <= {from} + {MAX_ROWS}");
+    let range = format!("log_position > {from} AND log_position <= {from} + {MAX_EVENTS}");
     // The first column tells the batch.
-    let events = batches(
-        superuser,
-        &format!(
-            "SELECT recorded_at, log_position, sequence, recorded_at, event_id, remaining, aggregate_type, aggregate_id, \
-             event_type, event_version, payload, metadata FROM log.events WHERE {range} ORDER BY log_position"
-        ),
-    )
-    .await?;
-    let keys = batches(
-        superuser,
-        &format!(
-            "SELECT recorded_at, recorded_at, log_position, principal, key, command_hash, outcome \
-             FROM log.idempotency_keys WHERE {range} ORDER BY log_position"
-        ),
-    )
-    .await?;
-    let mut connection = superuser.acquire().await?.detach();
-    let (begun, mut copied) = (Instant::now(), 0);
-    for (events, keys) in events.iter().zip(&keys) {
-        let mut transaction = connection.begin().await?;
-        for (columns, batch) in [
-            (
-                "ceiling.events (log_position, sequence, recorded_at, event_id, remaining, aggregate_type, aggregate_id, \
-                 event_type, event_version, payload, metadata)",
-                events,
-            ),
-            (
-                "ceiling.idempotency_keys (recorded_at, log_position, principal, key, command_hash, outcome)",
-                keys,
-            ),
-        ] {
-            let mut copy = transaction.copy_in_raw(&format!("COPY {columns} FROM STDIN")).await?;
-            copy.send(batch.text.as_slice()).await?;
-            copy.finish().await?;
-        }
-        transaction.commit().await?;
-        copied += events.rows;
-        if begun.elapsed() >= length {
-            break;
-        }
+    let select = |columns, table| {
+        format!("SELECT recorded_at, {columns} FROM log.{table} WHERE {range} ORDER BY log_position")
+    };
+    let events = batches(superuser, &select(EVENTS, "events")).await?;
+    let keys = batches(superuser, &select(KEYS, "idempotency_keys")).await?;
+    let batches: Arc<Vec<(Batch, Batch)>> = Arc::new(events.into_iter().zip(keys).collect());
+    sqlx::raw_sql(TABLES).execute(superuser).await?;
+    let (next, copied) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut connections = Vec::new();
+    for _ in 0..append::CONNECTIONS {
+        connections.push(superuser.acquire().await?.detach());
     }
-    Ok(f64::from(copied) / begun.elapsed().as_secs_f64())
+    let begun = Instant::now();
+    let copiers = connections.into_iter().map(|mut connection| {
+        let (batches, next, copied) = (Arc::clone(&batches), Arc::clone(&next), Arc::clone(&copied));
+        tokio::spawn(async move {
+            while begun.elapsed() < length
+                && let Some((events, keys)) = batches.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                copy(&mut connection, events, keys).await?;
+                copied.fetch_add(keys.rows, Ordering::Relaxed);
+            }
+            anyhow::Ok(())
+        })
+    });
+    for outcome in try_join_all(copiers.collect::<Vec<_>>()).await? {
+        outcome?;
+    }
+    Ok(copied.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64())
+}
+
+async fn copy(connection: &mut PgConnection, events: &Batch, keys: &Batch) -> anyhow::Result<()> {
+    let mut transaction = connection.begin().await?;
+    for (table, columns, batch) in [("events", EVENTS, events), ("idempotency_keys", KEYS, keys)] {
+        let statement = format!("COPY ceiling.{table} ({columns}) FROM STDIN");
+        let mut copy = transaction.copy_in_raw(&statement).await?;
+        copy.send(batch.text.as_slice()).await?;
+        copy.finish().await?;
+    }
+    Ok(transaction.commit().await?)
 }
 
 /// Rows of one commit as COPY's text.
 struct Batch {
-    rows: u32,
+    rows: u64,
     text: Vec<u8>,
 }
 

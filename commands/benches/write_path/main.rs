@@ -1,71 +1,130 @@
-//! Measures the write path: durable commands of one event each, per second, in a closed loop with 64 and with 1,024
-//! clients, beside `postgres-es` and beside `COPY` of the very same rows, on one cluster with the same settings.
+//! Measures the write path: durable commands of one event and transfers of two, per second, in a closed loop, beside
+//! `postgres-es`, beside the same transfer as a plain SQL transaction and beside `COPY` of the very same rows, all on one
+//! cluster with the same settings.
 //!
 //! Everything is acknowledged only when it is durable. The figures go to `target/bench/summary.json` and, as a table, to
-//! standard output. `DAYBOOK_BENCH_SECONDS` is the length of one measurement (default 6).
+//! standard output. `BENCH_SECONDS` is the length of one measurement (default 5).
 
 mod copy;
+mod load;
 mod ours;
 mod peer;
+mod sql;
 mod summary;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use domain::ids::AccountId;
 use event_store::embedded::{Cluster, Options, Role, TemporaryCluster};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgPool, Row};
 
+use load::Load;
+use ours::Work;
 use summary::Measurement;
 
-/// Clients of a measurement.
-const CLIENTS: [usize; 2] = [64, 1_024];
-/// Accounts that the deposits go to; clients have disjoint ones, so that no peer loses time to conflicts.
-const ACCOUNTS: usize = 16_384;
+/// In every measurement.
+const ACCOUNTS: usize = 100_000;
 /// Before each measurement.
 const WARM_UP: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let seconds = match std::env::var("DAYBOOK_BENCH_SECONDS") {
-        Ok(text) => text.parse().context("DAYBOOK_BENCH_SECONDS must be a number of seconds")?,
-        Err(_) => 6,
+    let seconds = match std::env::var("BENCH_SECONDS") {
+        Ok(text) => text.parse().context("BENCH_SECONDS must be a number of seconds")?,
+        Err(_) => 5,
     };
-    let length = Duration::from_secs(seconds);
     let cluster = start_cluster().await?;
-    let superuser = pool(&cluster, Role::Superuser, 4).await?;
+    let superuser = pool(&cluster, Role::Superuser, 8).await?;
     print_settings(&superuser).await?;
-
     event_store::migrate(&cluster.connect_options(Role::Migrator)).await?;
     event_store::check_durability(&superuser).await?;
     let ours = ours::Ours::start(pool(&cluster, Role::App, 16).await?).await?;
     println!("opening {ACCOUNTS} accounts");
-    let accounts = ours.open_accounts(ACCOUNTS).await?;
-    let peer =
-        peer::Peer::start(&superuser, pool(&cluster, Role::Superuser, peer::CONNECTIONS).await?).await?;
+    let accounts = ours.open_accounts(ACCOUNTS).await?.into();
+    let peers = |connections| pool(&cluster, Role::Superuser, connections);
+    let library = peer::Peer::start(&superuser, peers(peer::CONNECTIONS).await?).await?;
+    let plain = sql::PlainSql::start(&superuser, peers(sql::CONNECTIONS).await?).await?;
 
-    let mut measurements = Vec::new();
-    for clients in CLIENTS {
-        let name = format!("command/{clients}");
-        println!("{name}: daybook");
-        let from = ours.head();
-        let value = ours.measure(&accounts, clients, WARM_UP, length).await?;
-        println!("{name}: postgres-es");
-        let peer_value = peer.measure(&accounts, clients, WARM_UP, length).await?;
-        measurements.push(Measurement::new(&name, value, "postgres-es", peer_value));
-        println!("{name}: COPY of the same rows");
-        let ceiling = copy::measure(&superuser, from, length).await?;
-        measurements.push(Measurement::new(&name, value, "COPY", ceiling));
+    let mut bench = Bench {
+        superuser,
+        ours,
+        library,
+        plain,
+        accounts,
+        length: Duration::from_secs(seconds),
+        rows: Vec::new(),
+    };
+    for clients in [1, 64, 1_024] {
+        bench.deposits(clients).await?;
     }
-    ours.stop().await;
-    summary::write(&measurements)
+    for clients in [1_024, 4_096] {
+        bench.transfers(clients, clients == 1_024).await?;
+    }
+    bench.ours.stop().await;
+    summary::write(&bench.rows)
+}
+
+/// Everything that is measured, on one cluster.
+struct Bench {
+    superuser: PgPool,
+    ours: ours::Ours,
+    library: peer::Peer,
+    plain: sql::PlainSql,
+    accounts: Arc<[AccountId]>,
+    length: Duration,
+    rows: Vec<Measurement>,
+}
+
+impl Bench {
+    async fn deposits(&mut self, clients: usize) -> anyhow::Result<()> {
+        let name = format!("command/{clients}");
+        let load = self.begin(&name, clients).await?;
+        let from = self.ours.head();
+        let value = self.ours.measure(&self.accounts, Work::Deposits, load).await?;
+        let ceiling = self.ceiling(&name, from).await?;
+        self.begin(&format!("{name}: postgres-es"), clients).await?;
+        let library = self.library.measure(&self.accounts, load).await?;
+        self.rows.push(Measurement::new(&name, "commands/s", value, "postgres-es", library));
+        self.rows.push(Measurement::new(&format!("{name}-vs-copy"), "commands/s", value, "copy", ceiling));
+        Ok(())
+    }
+
+    async fn transfers(&mut self, clients: usize, beside_sql: bool) -> anyhow::Result<()> {
+        let name = format!("transfer/{clients}");
+        let load = self.begin(&name, clients).await?;
+        let from = self.ours.head();
+        let value = self.ours.measure(&self.accounts, Work::Transfers, load).await?;
+        let ceiling = self.ceiling(&name, from).await?;
+        self.rows.push(Measurement::new(&name, "transfers/s", value, "copy", ceiling));
+        if beside_sql {
+            self.begin(&format!("{name}: plain SQL"), clients).await?;
+            let plain = self.plain.measure(&self.accounts, load).await?;
+            self.rows.push(Measurement::new(&format!("{name}-vs-sql"), "transfers/s", value, "sql", plain));
+        }
+        Ok(())
+    }
+
+    async fn ceiling(&self, name: &str, from: event_store::LogPosition) -> anyhow::Result<f64> {
+        println!("{name}: COPY of the same rows");
+        copy::measure(&self.superuser, from, self.length).await
+    }
+
+    /// Every measurement begins just after a checkpoint.
+    async fn begin(&self, name: &str, clients: usize) -> anyhow::Result<Load> {
+        sqlx::raw_sql("CHECKPOINT").execute(&self.superuser).await?;
+        println!("{name}");
+        Ok(Load { clients, warm_up: WARM_UP, length: self.length })
+    }
 }
 
 /// A cluster of its own with the settings that Daybook serves with; more connections, for the peer.
 async fn start_cluster() -> anyhow::Result<TemporaryCluster> {
     let settings = [
         ("shared_buffers", "512MB"),
-        ("max_connections", "200"),
+        ("max_connections", "300"),
         ("min_wal_size", "128MB"),
         ("max_wal_size", "2GB"),
     ];

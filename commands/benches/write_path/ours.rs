@@ -1,17 +1,28 @@
-//! Daybook: deposits through the bus.
+//! Daybook: deposits and transfers through the bus.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use commands::testing::{admin, deposit, open_account, request};
-use commands::{Bus, BusContext, Outcome};
+use commands::testing::{admin, deposit, open_account, request, transfer};
+use commands::{Bus, BusContext, Command, Outcome, Receipt};
 use domain::ids::AccountId;
 use event_store::{Log, LogPosition};
-use futures::future::try_join_all;
 use sqlx::PgPool;
 use uuid::Uuid;
+
+use crate::load::{Load, own_account, pair};
+
+/// Requests of one call while the accounts are prepared.
+const CHUNK: usize = 4_096;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// One event.
+    Deposits,
+    /// Two events.
+    Transfers,
+}
 
 pub struct Ours {
     pool: PgPool,
@@ -33,86 +44,76 @@ impl Ours {
         self.log.head()
     }
 
+    /// Opens accounts and pays into each what no measurement uses up.
     pub async fn open_accounts(&self, count: usize) -> anyhow::Result<Vec<AccountId>> {
         let mut accounts = Vec::with_capacity(count);
         while accounts.len() < count {
-            let open = || request(&admin(), &Uuid::now_v7().to_string(), open_account("bench", "EUR"));
-            let requests = (accounts.len()..count).take(2_048).map(|_| open()).collect();
-            for reply in self.bus.execute_all(requests).await {
-                match reply?.outcome {
-                    Outcome::Accepted(answer) => accounts.push(answer.account_id.context("an account's id")?),
-                    Outcome::Refused(refusal) => bail!(refusal),
-                }
+            let some = CHUNK.min(count - accounts.len());
+            for receipt in self.accepted((0..some).map(|_| open_account("bench", "EUR"))).await? {
+                let Outcome::Accepted(answer) = receipt.outcome else { continue };
+                accounts.push(answer.account_id.context("an account's id")?);
             }
+        }
+        for some in accounts.chunks(CHUNK) {
+            self.accepted(some.iter().map(|account| deposit(account, "10000000.00"))).await?;
         }
         Ok(accounts)
     }
 
-    /// Commands a second. Every client sends its next deposit when the last one is acknowledged as durable.
-    pub async fn measure(
-        &self,
-        accounts: &[AccountId],
-        clients: usize,
-        warm_up: Duration,
-        length: Duration,
-    ) -> anyhow::Result<f64> {
+    async fn accepted(&self, commands: impl Iterator<Item = Command>) -> anyhow::Result<Vec<Receipt>> {
+        let key = || Uuid::now_v7().to_string();
+        let requests = commands.map(|command| request(&admin(), &key(), command)).collect();
+        let replies = self.bus.execute_all(requests).await.into_iter();
+        replies.map(|reply| accepted(reply?)).collect()
+    }
+
+    /// Durable commands a second.
+    pub async fn measure(&self, accounts: &Arc<[AccountId]>, work: Work, load: Load) -> anyhow::Result<f64> {
         let before = self.log.read_head().await?;
-        let (acknowledged, running) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
-        let tasks = (0..clients).map(|client| {
-            let own: Vec<AccountId> = accounts.iter().skip(client).step_by(clients).cloned().collect();
-            let (bus, acknowledged, running) =
-                (self.bus.clone(), Arc::clone(&acknowledged), Arc::clone(&running));
-            tokio::spawn(async move {
-                let principal = admin();
-                for account in own.iter().cycle() {
-                    if !running.load(Ordering::Relaxed) {
-                        break;
+        let (bus, accounts) = (self.bus.clone(), Arc::clone(accounts));
+        let answered = load
+            .run(move |client, number| {
+                let command = match work {
+                    Work::Deposits => deposit(own_account(&accounts, load.clients, client, number), "1.00"),
+                    Work::Transfers => {
+                        let (from, to) = pair(&accounts, client, number);
+                        transfer(from, to, "1.00")
                     }
-                    let key = Uuid::now_v7().to_string();
-                    let receipt = bus.execute(request(&principal, &key, deposit(account, "1.00"))).await?;
-                    if let Outcome::Refused(refusal) = receipt.outcome {
-                        bail!(refusal);
-                    }
-                    acknowledged.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok(())
+                };
+                let (bus, asked) = (bus.clone(), request(&admin(), &Uuid::now_v7().to_string(), command));
+                async move { accepted(bus.execute(asked).await?).map(|_| ()) }
             })
-        });
-        let tasks: Vec<_> = tasks.collect();
-        tokio::time::sleep(warm_up).await;
-        let (begun, first) = (Instant::now(), acknowledged.load(Ordering::Relaxed));
-        tokio::time::sleep(length).await;
-        let rate = (acknowledged.load(Ordering::Relaxed) - first) as f64 / begun.elapsed().as_secs_f64();
-        running.store(false, Ordering::Relaxed);
-        for outcome in try_join_all(tasks).await? {
-            outcome?;
-        }
-        self.check(before, acknowledged.load(Ordering::Relaxed)).await?;
-        Ok(rate)
+            .await?;
+        self.check(before, work, answered.count).await?;
+        Ok(answered.rate)
     }
 
     /// What was acknowledged is in the log, once.
-    async fn check(&self, before: LogPosition, acknowledged: u64) -> anyhow::Result<()> {
-        let (events, keys): (i64, i64) = sqlx::query_as(
+    async fn check(&self, before: LogPosition, work: Work, acknowledged: u64) -> anyhow::Result<()> {
+        let (events, keys, batches): (i64, i64, i64) = sqlx::query_as(
             "SELECT (SELECT count(*) FROM log.events WHERE log_position > $1), \
-                    (SELECT count(*) FROM log.idempotency_keys WHERE log_position > $1)",
+                    (SELECT count(*) FROM log.idempotency_keys WHERE log_position > $1), \
+                    (SELECT count(DISTINCT recorded_at) FROM log.events WHERE log_position > $1)",
         )
         .bind(before.to_sql())
         .fetch_one(&self.pool)
         .await?;
-        if (events.unsigned_abs(), keys.unsigned_abs()) != (acknowledged, acknowledged) {
+        let expected = acknowledged * if work == Work::Transfers { 2 } else { 1 };
+        if (events.unsigned_abs(), keys.unsigned_abs()) != (expected, acknowledged) {
             bail!("{acknowledged} commands were acknowledged, but there are {events} events and {keys} keys");
         }
-        let batches: i64 =
-            sqlx::query_scalar("SELECT count(DISTINCT recorded_at) FROM log.events WHERE log_position > $1")
-                .bind(before.to_sql())
-                .fetch_one(&self.pool)
-                .await?;
         println!("  {acknowledged} commands in {batches} commits");
         Ok(())
     }
 
     pub async fn stop(&self) {
         self.bus.stop().await;
+    }
+}
+
+fn accepted(receipt: Receipt) -> anyhow::Result<Receipt> {
+    match receipt.outcome {
+        Outcome::Refused(refusal) => bail!(refusal),
+        Outcome::Accepted(_) => Ok(receipt),
     }
 }

@@ -2,18 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{AggregateError, CqrsFramework};
 use domain::account::{Account, AccountCommand};
 use domain::ids::AccountId;
-use futures::future::try_join_all;
 use postgres_es::{PostgresCqrs, PostgresEventRepository};
 use sqlx::PgPool;
 use uuid::Uuid;
+
+use crate::load::{Load, own_account};
 
 /// The library's own pool has 10; more make it quicker.
 pub const CONNECTIONS: u32 = 64;
@@ -48,40 +47,17 @@ impl Peer {
         Ok(Self { framework: Arc::new(CqrsFramework::new(store, Vec::new(), ())) })
     }
 
-    /// Commands a second.
-    pub async fn measure(
-        &self,
-        accounts: &[AccountId],
-        clients: usize,
-        warm_up: Duration,
-        length: Duration,
-    ) -> anyhow::Result<f64> {
-        let (acknowledged, running) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
-        let tasks = (0..clients).map(|client| {
-            let own: Vec<AccountId> = accounts.iter().skip(client).step_by(clients).cloned().collect();
-            let (framework, acknowledged, running) =
-                (Arc::clone(&self.framework), Arc::clone(&acknowledged), Arc::clone(&running));
-            tokio::spawn(async move {
-                for account in own.iter().cycle() {
-                    if !running.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    deposit(&framework, account).await?;
-                    acknowledged.fetch_add(1, Ordering::Relaxed);
-                }
-                anyhow::Ok(())
+    /// Durable deposits a second.
+    pub async fn measure(&self, accounts: &Arc<[AccountId]>, load: Load) -> anyhow::Result<f64> {
+        let (framework, accounts) = (Arc::clone(&self.framework), Arc::clone(accounts));
+        let answered = load
+            .run(move |client, number| {
+                let account = own_account(&accounts, load.clients, client, number).clone();
+                let framework = Arc::clone(&framework);
+                async move { deposit(&framework, &account).await }
             })
-        });
-        let tasks: Vec<_> = tasks.collect();
-        tokio::time::sleep(warm_up).await;
-        let (begun, first) = (Instant::now(), acknowledged.load(Ordering::Relaxed));
-        tokio::time::sleep(length).await;
-        let rate = (acknowledged.load(Ordering::Relaxed) - first) as f64 / begun.elapsed().as_secs_f64();
-        running.store(false, Ordering::Relaxed);
-        for outcome in try_join_all(tasks).await? {
-            outcome?;
-        }
-        Ok(rate)
+            .await?;
+        Ok(answered.rate)
     }
 }
 

@@ -20,8 +20,8 @@ pub struct Measurement {
 }
 
 impl Measurement {
-    pub fn new(name: &str, value: f64, peer: &'static str, peer_value: f64) -> Self {
-        Self { name: name.to_owned(), value, unit: "commands/s", peer, peer_value, ratio: value / peer_value }
+    pub fn new(name: &str, unit: &'static str, value: f64, peer: &'static str, peer_value: f64) -> Self {
+        Self { name: name.to_owned(), value, unit, peer, peer_value, ratio: value / peer_value }
     }
 }
 
