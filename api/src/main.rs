@@ -15,6 +15,9 @@ use event_store::embedded::{Cluster, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A bank and a brokerage whose only record is an append-only event log in PostgreSQL.
 ///
 /// Without a command it serves. Without settings it makes a private PostgreSQL cluster in the data folder, plays recorded

@@ -25,6 +25,10 @@ use load::Load;
 use ours::Work;
 use summary::Measurement;
 
+/// As in the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// In every measurement.
 const ACCOUNTS: usize = 100_000;
 /// Before each measurement.
