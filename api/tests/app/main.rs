@@ -5,6 +5,7 @@ mod support;
 
 mod bank;
 mod exchange;
+mod first_trade;
 mod ownership;
 mod reads;
 mod rights;
