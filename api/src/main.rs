@@ -1,5 +1,6 @@
 //! The program `daybook`.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -131,7 +132,8 @@ async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         built = Application::build(settings) => built?,
         () = stop.cancelled() => return Ok(()),
     };
-    println!("{}", application.banner()?);
+    // Who started it may have closed the output, which is no reason not to serve.
+    let _ = writeln!(std::io::stdout(), "{}", application.banner()?);
     application.run_until_stopped(stop).await
 }
 

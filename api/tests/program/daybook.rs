@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::support::Client;
+
 /// Longer than anything takes that is not broken.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
@@ -137,6 +139,12 @@ impl Daybook {
             assert!(begun.elapsed() < LIMIT, "it does not become ready");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// A client with the keys of the first start.
+    pub fn client(&self) -> Client {
+        let address = self.url.trim_start_matches("http://").parse().unwrap();
+        Client::new(address, self.keys().into_iter().collect())
     }
 
     /// The number of the private cluster's first process.

@@ -2,7 +2,11 @@
 
 #![allow(missing_docs)]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod crashes;
+mod crashes_under_load;
 mod databases;
 mod daybook;
 mod keys;

@@ -9,7 +9,8 @@ use rustix::process::Signal;
 use serde_json::json;
 use sqlx::{ConnectOptions, Executor};
 
-use crate::daybook::{Daybook, command, demo_account, folder, refusal};
+use crate::daybook::{DEPOSIT, Daybook, command, demo_account, folder, printed, refusal};
+use crate::support::{Client, fresh_key, soon};
 
 /// How long stopping may take.
 const STOP: Duration = Duration::from_secs(10);
@@ -122,4 +123,100 @@ async fn a_data_folder_of_a_newer_version_is_left_alone() {
     cluster.stop().await;
     let told = refusal(&command(&data).output().unwrap());
     assert!(told.contains("999999") && told.contains("start the newer version"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_stops_in_order_while_it_is_asked_and_watched() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let mut command = command(&data);
+    command.env("DAYBOOK_FEED_SPEED", "5");
+    let daybook = Daybook::start_by(command, &data);
+    daybook.ready().await;
+    let client = daybook.client();
+    let account = client.funded("demo", "EUR", "10").await;
+    let mut live = client.live("auditor").await;
+    live.subscribe("1", "subscription { events { logPosition } }", json!({})).await;
+    let asking = tokio::spawn({
+        let (client, account) = (client.clone(), account.clone());
+        async move {
+            let mut done: u64 = 0;
+            loop {
+                let input = json!({"idempotencyKey": fresh_key(), "accountId": account, "amount": "1"});
+                let body = json!({"query": DEPOSIT, "variables": {"input": input}}).to_string();
+                match client.try_send(Some("operator"), body.into_bytes()).await {
+                    Ok(reply) if reply.json()["data"]["deposit"]["logPosition"].is_string() => done += 1,
+                    _ => return done,
+                }
+            }
+        }
+    });
+    for _ in 0..20 {
+        live.next("events").await;
+    }
+    daybook.signal(Signal::TERM);
+    let (status, took) = daybook.ended();
+    assert!(status.success(), "{status}");
+    assert!(took < STOP, "it took {took:?}");
+    soon("the end of the socket", async { while live.try_receive().await.is_some() {} }).await;
+    let done = asking.await.unwrap();
+
+    let daybook = Daybook::start(&data);
+    daybook.ready().await;
+    let balance = daybook.client().balances(&account).await[0].clone();
+    let balance: u64 = balance.strip_suffix(".00").unwrap().parse().unwrap();
+    // One may have been carried out whose answer came too late.
+    assert!(balance == 10 + done || balance == 11 + done, "{balance} after {done}");
+}
+
+#[tokio::test]
+async fn it_serves_when_nobody_reads_what_it_prints() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let log = std::fs::File::create(data.with_extension("log")).unwrap();
+    let mut child =
+        command(&data).env("DAYBOOK_LISTEN", address.to_string()).stdout(writer).stderr(log).spawn().unwrap();
+    Client::new(address, Default::default()).ready().await;
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn help_tells_every_setting_and_command() {
+    let folder = folder();
+    let run = |arguments: &[&str]| command(folder.path()).args(arguments).output().unwrap();
+    let help = printed(&run(&["--help"]));
+    for told in [
+        "DAYBOOK_LISTEN",
+        "DAYBOOK_DATA_DIR",
+        "DATABASE_URL",
+        "DAYBOOK_FEED_SPEED",
+        "DAYBOOK_TICK_RETENTION",
+        "DAYBOOK_LOG_FORMAT",
+        "serve",
+        "keys",
+        "migrate",
+    ] {
+        assert!(help.contains(told), "{told} is not told: {help}");
+    }
+    let keys = printed(&run(&["keys", "--help"]));
+    assert!(["create", "list", "revoke"].iter().all(|told| keys.contains(told)), "{keys}");
+    printed(&run(&["--version"]));
+    for wrong in [
+        &["--nonsense"][..],
+        &["--listen", "here"],
+        &["--feed-speed", "fast"],
+        &["--tick-retention", "long"],
+        &["keys", "create", "x", "--role", "king"],
+    ] {
+        let refused = run(wrong);
+        assert_eq!(refused.status.code(), Some(2), "{wrong:?}");
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(told.contains(wrong[wrong.len() - 1]) && !told.contains("panicked"), "{told}");
+    }
 }
