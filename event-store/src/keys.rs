@@ -68,6 +68,26 @@ impl Keys {
             .collect()
     }
 
+    /// The `(principal, key)` pairs after the given one, in their order, at most `limit`.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn page_after(
+        &self,
+        (principal, key): &(String, String),
+        limit: u32,
+    ) -> Result<Vec<(String, String)>, sqlx::Error> {
+        sqlx::query_as(
+            "SELECT principal, key FROM log.idempotency_keys WHERE (principal, key) > ($1, $2) \
+             ORDER BY principal, key LIMIT $3",
+        )
+        .bind(principal)
+        .bind(key)
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+    }
+
     /// Deletes at most `limit` keys that were recorded before `older_than` and returns how many. Call it again while it
     /// returns `limit`; small limits keep each transaction short.
     ///

@@ -20,7 +20,6 @@ const TABLES: &str = "
     CREATE SCHEMA ceiling;
     CREATE TABLE ceiling.events (LIKE log.events INCLUDING ALL);
     CREATE TABLE ceiling.idempotency_keys (LIKE log.idempotency_keys INCLUDING ALL);
-    CHECKPOINT;
 ";
 
 const EVENTS: &str = "log_position, sequence, recorded_at, event_id, remaining, aggregate_type, aggregate_id, event_type, \
@@ -37,7 +36,14 @@ pub async fn measure(superuser: &PgPool, from: LogPosition, length: Duration) ->
     let events = batches(superuser, &select(EVENTS, "events")).await?;
     let keys = batches(superuser, &select(KEYS, "idempotency_keys")).await?;
     let batches: Arc<Vec<(Batch, Batch)>> = Arc::new(events.into_iter().zip(keys).collect());
-    sqlx::raw_sql(TABLES).execute(superuser).await?;
+    // The indexes are as large as ours were.
+    let fill = format!(
+        "{TABLES}
+         INSERT INTO ceiling.events SELECT * FROM log.events WHERE log_position <= {from} ORDER BY log_position;
+         INSERT INTO ceiling.idempotency_keys SELECT * FROM log.idempotency_keys WHERE log_position <= {from};"
+    );
+    sqlx::raw_sql(&fill).execute(superuser).await?;
+    sqlx::raw_sql("CHECKPOINT").execute(superuser).await?;
     let (next, copied) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
     let mut connections = Vec::new();
     for _ in 0..append::CONNECTIONS {

@@ -3,7 +3,8 @@
 //! cluster with the same settings.
 //!
 //! Everything is acknowledged only when it is durable. The figures go to `target/bench/summary.json` and, as a table, to
-//! standard output. `BENCH_SECONDS` is the length of one measurement (default 5).
+//! standard output. `BENCH_SECONDS` is the length of one measurement (default 5). With arguments, only rows whose names
+//! begin with one of them are measured: `cargo bench -p commands --bench write_path -- transfer/`.
 
 mod copy;
 mod load;
@@ -61,11 +62,18 @@ async fn main() -> anyhow::Result<()> {
         length: Duration::from_secs(seconds),
         rows: Vec::new(),
     };
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let is_wanted =
+        |row: String| wanted.is_empty() || wanted.iter().any(|name| row.starts_with(name.as_str()));
     for clients in [1, 64, 1_024] {
-        bench.deposits(clients).await?;
+        if is_wanted(format!("command/{clients}")) {
+            bench.deposits(clients).await?;
+        }
     }
     for clients in [1_024, 4_096] {
-        bench.transfers(clients, clients == 1_024).await?;
+        if is_wanted(format!("transfer/{clients}")) {
+            bench.transfers(clients, clients == 1_024).await?;
+        }
     }
     bench.ours.stop().await;
     summary::write(&bench.rows)

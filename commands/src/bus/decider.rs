@@ -5,6 +5,7 @@
 //! else.
 
 mod cold_streams;
+mod company;
 mod recovery;
 
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::cold_streams::ColdStreams;
+use self::company::Company;
 use self::recovery::Recovery;
 use super::Clock;
 use super::backoff::Backoff;
@@ -28,6 +30,7 @@ use super::committer::{Commit, Shipment};
 use super::decide::{Decided, decide};
 use super::item::{Item, Train};
 use super::keys::KeyTable;
+use super::known_keys::KnownKeys;
 use super::lookup::Admission;
 use super::settings::BusSettings;
 use crate::aggregates::Aggregates;
@@ -38,7 +41,7 @@ const BURST: usize = 256;
 
 /// A batch with fewer units of work waits while another is in flight: commits follow each other, so a small one
 /// delays those behind it and gains nothing.
-const WORTH_OVERLAPPING: usize = 128;
+const WORTH_OVERLAPPING: usize = 32;
 
 /// Why a reign has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,7 @@ pub(super) struct Decider {
     channels: Channels,
     /// Number of the newest durable batch, for the look-ups of keys.
     durable: Arc<AtomicU64>,
+    known: Arc<KnownKeys>,
     aggregates: Aggregates,
     keys: KeyTable,
     ready: VecDeque<Train>,
@@ -84,6 +88,7 @@ pub(super) struct Decider {
     filling: Filling,
     /// Numbers of the batches that are being committed, oldest first.
     in_flight: VecDeque<u64>,
+    company: Company,
     recovery: Recovery,
     /// Where the next batch begins.
     head: LogPosition,
@@ -97,6 +102,7 @@ impl Decider {
         pool: PgPool,
         channels: Channels,
         durable: Arc<AtomicU64>,
+        known: Arc<KnownKeys>,
         lease: &Lease,
     ) -> Self {
         // Batches are numbered on through all reigns of this process.
@@ -109,11 +115,13 @@ impl Decider {
             pool,
             channels,
             durable,
+            known,
             aggregates: Aggregates::default(),
             keys: KeyTable::default(),
             ready: VecDeque::new(),
             filling,
             in_flight: VecDeque::with_capacity(CONNECTIONS),
+            company: Company::default(),
             head: lease.head,
             last_recorded_at: lease.last_recorded_at,
         }
@@ -127,6 +135,7 @@ impl Decider {
             if paused.is_none() {
                 more = self.decide_some();
                 self.ship();
+                more |= self.in_flight.is_empty() && !self.filling.decided.is_empty();
             }
             let (stop, deposed) = (self.channels.stop.clone(), self.channels.deposed.clone());
             tokio::select! {
@@ -135,7 +144,11 @@ impl Decider {
                 () = deposed.cancelled() => return End::Deposed,
                 commit = self.channels.commits.recv() => match commit {
                     Some(Commit::Durable { number, keys }) => {
-                        self.committed(number);
+                        // Before the batch's number is told: a look-up relies on that.
+                        for (key, _) in keys.iter().filter(|(_, remembered)| remembered.is_some()) {
+                            self.known.insert(key);
+                        }
+                        self.committed(number, keys.len());
                         for (key, remembered) in keys {
                             let waiting = self.keys.settle(key, remembered, number);
                             self.admit_again(waiting);
@@ -271,10 +284,10 @@ impl Decider {
     }
 
     /// Whether the batch should wait no longer. While a culprit is hunted, batches go one by one.
-    fn is_due(&self) -> bool {
+    fn is_due(&mut self) -> bool {
         let waiting = self.filling.decided.len();
         match self.in_flight.len() {
-            0 => waiting > 0,
+            0 => waiting > 0 && !self.company.is_awaited(waiting, std::time::Instant::now()),
             in_flight => {
                 in_flight < CONNECTIONS && waiting >= WORTH_OVERLAPPING && !self.recovery.is_careful()
             }
@@ -300,9 +313,10 @@ impl Decider {
         let _ = self.channels.shipments.send(Shipment { number: filling.number, attempt, batch, decided });
     }
 
-    fn committed(&mut self, number: u64) {
+    fn committed(&mut self, number: u64, units: usize) {
         // They are reported in their order.
         self.in_flight.pop_front();
+        self.company.expect(units, self.filling.decided.len(), std::time::Instant::now());
         self.durable.store(number, Ordering::Release);
         self.recovery.succeeded();
         let first_undurable = self.first_undurable();

@@ -19,7 +19,11 @@ pub(super) struct KeyId(Arc<str>);
 
 impl KeyId {
     pub(super) fn of(request: &Request) -> Self {
-        Self(format!("{}\0{}", request.principal.name, request.idempotency_key).into())
+        Self::from_parts(&request.principal.name, &request.idempotency_key)
+    }
+
+    pub(super) fn from_parts(principal: &str, key: &str) -> Self {
+        Self([principal, "\0", key].concat().into())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Looks the keys of arriving requests up in the database, beside the path of the decisions and many at once.
+//! Looks the keys of arriving requests up in the database, beside the path of the decisions and many at once. Those that
+//! are known to be new need no look-up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,10 +8,11 @@ use std::time::Duration;
 use event_store::Keys;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::backoff::Backoff;
 use super::item::Train;
+use super::known_keys::KnownKeys;
 use crate::request::Failure;
 
 /// Few, so that under load a look-up takes many keys at once.
@@ -32,6 +34,7 @@ pub(super) async fn run(
     admitted: mpsc::UnboundedSender<Admission>,
     keys: Keys,
     durable: Arc<AtomicU64>,
+    known: watch::Receiver<Option<Arc<KnownKeys>>>,
     patience: Duration,
 ) {
     let mut under_way = FuturesOrdered::new();
@@ -47,7 +50,7 @@ pub(super) async fn run(
             trains = receive(&mut submitted), if open && under_way.len() < AT_ONCE => match trains {
                 Some(trains) => {
                     let seen_through = durable.load(Ordering::Acquire);
-                    under_way.push_back(look_up(trains, seen_through, keys.clone(), patience));
+                    under_way.push_back(look_up(trains, seen_through, known.borrow().clone(), keys.clone(), patience));
                 }
                 None => open = false,
             }
@@ -61,24 +64,35 @@ async fn receive(submitted: &mut mpsc::UnboundedReceiver<Train>) -> Option<Vec<T
     (submitted.recv_many(&mut trains, TRAINS_AT_ONCE).await > 0).then_some(trains)
 }
 
-async fn look_up(mut trains: Vec<Train>, seen_through: u64, keys: Keys, patience: Duration) -> Admission {
+async fn look_up(
+    mut trains: Vec<Train>,
+    seen_through: u64,
+    known: Option<Arc<KnownKeys>>,
+    keys: Keys,
+    patience: Duration,
+) -> Admission {
     let pairs: Vec<(String, String)> = trains
         .iter()
         .flatten()
         .flat_map(|item| &item.asks)
+        .filter(|ask| known.as_ref().is_none_or(|known| known.may_hold(&ask.key)))
         .map(|ask| (ask.request.principal.name.clone(), ask.request.idempotency_key.clone()))
         .collect();
+    metrics::counter!("daybook_bus_key_lookups_total").increment(pairs.len() as u64);
+    if pairs.is_empty() {
+        return Admission { trains, seen_through };
+    }
     let mut backoff = Backoff::new(patience);
     loop {
         match keys.lookup(&pairs).await {
-            Ok(mut found) => {
+            Ok(found) => {
                 if !found.is_empty() {
-                    let asks = trains.iter_mut().flatten().flat_map(|item| &mut item.asks);
-                    for (ask, pair) in asks.zip(&pairs) {
+                    for ask in trains.iter_mut().flatten().flat_map(|item| &mut item.asks) {
+                        let request = &ask.request;
+                        let pair = (request.principal.name.clone(), request.idempotency_key.clone());
                         // Twins in one group each get a copy.
-                        ask.found = found.get(pair).cloned();
+                        ask.found = found.get(&pair).cloned();
                     }
-                    found.clear();
                 }
                 return Admission { trains, seen_through };
             }

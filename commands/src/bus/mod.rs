@@ -21,6 +21,7 @@ mod decide;
 mod decider;
 mod item;
 mod keys;
+mod known_keys;
 mod lookup;
 mod reign;
 mod settings;
@@ -133,12 +134,14 @@ impl Bus {
         let (leads, leads_now) = watch::channel(false);
         let (epoch, epoch_now) = watch::channel(None);
         let durable = Arc::new(AtomicU64::new(0));
+        let known = watch::Sender::new(None);
         let stop = CancellationToken::new();
         tokio::spawn(lookup::run(
             to_look_up,
             admitted,
             Keys::new(pool.clone()),
             Arc::clone(&durable),
+            known.subscribe(),
             settings.patience,
         ));
         let throne = reign::Throne {
@@ -148,6 +151,7 @@ impl Bus {
             settings: Arc::clone(&settings),
             clock,
             durable,
+            known,
             epoch,
             leads,
             stop: stop.clone(),

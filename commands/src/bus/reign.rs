@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Clock;
 use super::backoff::Backoff;
 use super::decider::{Channels, Decider, End};
+use super::known_keys::KnownKeys;
 use super::lookup::Admission;
 use super::settings::BusSettings;
 use super::{committer, states};
@@ -39,6 +40,8 @@ pub(super) struct Throne {
     pub(super) settings: Arc<BusSettings>,
     pub(super) clock: Clock,
     pub(super) durable: Arc<AtomicU64>,
+    /// What is known of the keys under the present lease.
+    pub(super) known: watch::Sender<Option<Arc<KnownKeys>>>,
     pub(super) epoch: watch::Sender<Option<u64>>,
     pub(super) leads: watch::Sender<bool>,
     pub(super) stop: CancellationToken,
@@ -109,10 +112,13 @@ impl Throne {
         let (commits, committed) = mpsc::unbounded_channel();
         let (due, due_states) = mpsc::channel(STATES_WAITING);
         let deposed = CancellationToken::new();
+        let known = Arc::new(KnownKeys::new());
+        self.known.send_replace(Some(Arc::clone(&known)));
         let beside = [
             tokio::spawn(committer::run(appender, to_commit, commits, due)),
             tokio::spawn(states::run(self.pool.clone(), due_states)),
             tokio::spawn(renew(leadership.clone(), lease.clone(), deposed.clone())),
+            tokio::spawn(read_keys_in(Arc::clone(&known), Keys::new(self.pool.clone()))),
             tokio::spawn(prune(
                 Keys::new(self.pool.clone()),
                 self.settings.key_retention,
@@ -127,6 +133,7 @@ impl Throne {
             self.pool.clone(),
             channels,
             Arc::clone(&self.durable),
+            known,
             lease,
         );
         tracing::info!(epoch = lease.epoch(), head = %lease.head, "this node leads");
@@ -136,6 +143,7 @@ impl Throne {
         let end = AssertUnwindSafe(decider.run(admissions)).catch_unwind().await;
         self.leads.send_replace(false);
         self.epoch.send_replace(None);
+        self.known.send_replace(None);
         match end {
             Ok(End::Stopped) => tracing::info!(epoch = lease.epoch(), "this node stops leading"),
             Ok(End::Deposed) => tracing::warn!(epoch = lease.epoch(), "this node has stepped down"),
@@ -151,6 +159,10 @@ impl Throne {
 async fn refuse_all(admissions: &mut mpsc::UnboundedReceiver<Admission>) {
     // A dropped request is answered as unavailable.
     while admissions.recv().await.is_some() {}
+}
+
+async fn read_keys_in(known: Arc<KnownKeys>, keys: Keys) {
+    known.read_in(&keys).await;
 }
 
 /// Extends the lease in time, and says when it is lost.
