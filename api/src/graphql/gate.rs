@@ -48,7 +48,7 @@ impl Extension for Gate {
         let document = request.parsed_query()?;
         // Which of several operations is meant is the library's to complain about.
         if let Some(operation) = selected(document, name.as_deref()) {
-            limits::check_document(document, operation)?;
+            limits::check_document(document, operation, &values)?;
             authorise(&ctx.schema_env.registry, principal.as_ref(), document, operation)?;
             variables::check(&ctx.schema_env.registry, operation, &values)?;
         }

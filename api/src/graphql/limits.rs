@@ -4,8 +4,10 @@
 //! comes to is counted over its fragments with a memory, never by expanding it.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 
-use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, Selection, SelectionSet};
+use async_graphql::parser::types::{ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet};
+use async_graphql::{Value, Variables};
 use domain::Code;
 
 use crate::errors::ApiError;
@@ -18,6 +20,8 @@ pub const MAX_NESTING: usize = 60;
 pub const MAX_DEPTH: usize = 20;
 /// Selections a document may come to once its fragments are put in.
 pub const MAX_SELECTIONS: usize = 5_000;
+/// Bytes the arguments of all fields may come to: every field that names a variable gets a copy of it.
+pub const MAX_ARGUMENT_BYTES: usize = 32 * 1024 * 1024;
 /// The complexity an operation may have: one for each field it can answer with.
 pub const MAX_COMPLEXITY: usize = 50_000;
 /// Items a page may have.
@@ -99,6 +103,7 @@ fn end_of_string(bytes: &[u8], at: usize) -> usize {
 struct Size {
     selections: usize,
     depth: usize,
+    argument_bytes: usize,
 }
 
 /// Refuses a document whose operation comes to too much.
@@ -108,8 +113,19 @@ struct Size {
 pub fn check_document(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
+    values: &Variables,
 ) -> Result<(), ApiError> {
-    let mut sizes = Sizes { document, known: HashMap::new() };
+    let variables = operation
+        .variable_definitions
+        .iter()
+        .filter_map(|definition| {
+            let definition = &definition.node;
+            let default = definition.default_value.as_ref().map(|value| &value.node);
+            let name = &definition.name.node;
+            Some((name.as_str(), bytes_of(values.get(name).or(default)?)))
+        })
+        .collect();
+    let mut sizes = Sizes { document, variables, known: HashMap::new() };
     let size = sizes.of(&operation.selection_set.node)?;
     if size.depth > MAX_DEPTH {
         return Err(too_complex(format!("the query is {} levels deep, {MAX_DEPTH} are allowed", size.depth)));
@@ -117,11 +133,32 @@ pub fn check_document(
     if size.selections > MAX_SELECTIONS {
         return Err(too_complex(format!("the query selects more than {MAX_SELECTIONS} fields")));
     }
+    if size.argument_bytes > MAX_ARGUMENT_BYTES {
+        return Err(too_complex(format!(
+            "the arguments of all fields come to {} bytes, {MAX_ARGUMENT_BYTES} are allowed; send less at once",
+            size.argument_bytes
+        )));
+    }
     Ok(())
+}
+
+/// About what a value takes as JSON.
+fn bytes_of(value: &Value) -> usize {
+    let inner: usize = match value {
+        Value::String(text) => text.len(),
+        Value::List(values) => values.iter().map(bytes_of).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + bytes_of(value)).sum(),
+        Value::Binary(bytes) => bytes.len(),
+        Value::Null | Value::Boolean(_) | Value::Number(_) | Value::Enum(_) => 0,
+    };
+    // Quotes, a colon and a comma, or a short value.
+    inner.saturating_add(8)
 }
 
 struct Sizes<'a> {
     document: &'a ExecutableDocument,
+    /// Bytes of each variable.
+    variables: HashMap<&'a str, usize>,
     /// `None` while a fragment is being counted.
     known: HashMap<&'a str, Option<Size>>,
 }
@@ -131,14 +168,34 @@ impl<'a> Sizes<'a> {
         let mut total = Size::default();
         for selection in &set.items {
             let (size, level) = match &selection.node {
-                Selection::Field(field) => (self.of(&field.node.selection_set.node)?, 1),
+                Selection::Field(field) => {
+                    let mut size = self.of(&field.node.selection_set.node)?;
+                    size.argument_bytes = size.argument_bytes.saturating_add(self.arguments(&field.node));
+                    (size, 1)
+                }
                 Selection::InlineFragment(fragment) => (self.of(&fragment.node.selection_set.node)?, 0),
                 Selection::FragmentSpread(spread) => (self.fragment(&spread.node.fragment_name.node)?, 0),
             };
             total.selections = total.selections.saturating_add(size.selections).saturating_add(1);
             total.depth = total.depth.max(size.depth + level);
+            total.argument_bytes = total.argument_bytes.saturating_add(size.argument_bytes);
         }
         Ok(total)
+    }
+
+    /// What the field's own arguments take with their variables put in.
+    fn arguments(&self, field: &Field) -> usize {
+        let mut total = 0_usize;
+        for (_, argument) in &field.arguments {
+            let literal = argument.node.clone().into_const_with(|variable| {
+                let bytes = self.variables.get(variable.as_str()).copied().unwrap_or_default();
+                total = total.saturating_add(bytes);
+                Ok::<_, Infallible>(Value::Null)
+            });
+            let Ok(literal) = literal;
+            total = total.saturating_add(bytes_of(&literal));
+        }
+        total
     }
 
     fn fragment(&mut self, name: &'a str) -> Result<Size, ApiError> {
@@ -176,10 +233,14 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Result<(), ApiError> {
+        check_with(text, &Variables::default())
+    }
+
+    fn check_with(text: &str, values: &Variables) -> Result<(), ApiError> {
         check_text(text)?;
         let document = parse_query(text).unwrap();
         let (_, operation) = document.operations.iter().next().unwrap();
-        check_document(&document, &operation.node)
+        check_document(&document, &operation.node, values)
     }
 
     #[test]
@@ -212,6 +273,23 @@ mod tests {
     fn fragments_in_a_circle_are_refused() {
         let text = "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }";
         assert_eq!(check(text).unwrap_err().code(), Code::BadRequest);
+    }
+
+    #[test]
+    fn a_large_variable_may_be_used_once_but_not_by_a_thousand_fields() {
+        let values = Variables::from_json(serde_json::json!({ "x": ["y".repeat(1_000_000)] }));
+        assert!(check_with("query($x: [String]) { f(x: $x) }", &values).is_ok());
+        let fields: String = (0..1_000).map(|n| format!(" a{n}: f(x: {{ y: [$x] }})")).collect();
+        let refused = check_with(&format!("query($x: [String]) {{{fields} }}"), &values).unwrap_err();
+        assert_eq!(refused.code(), Code::QueryTooComplex);
+        assert!(check_with(&format!("query($x: [String]) {{{fields} }}"), &Variables::default()).is_ok());
+    }
+
+    #[test]
+    fn a_long_text_in_a_fragment_counts_as_often_as_the_fragment_is_used() {
+        let spreads = "...f ".repeat(100);
+        let text = format!("{{ {spreads} }} fragment f on Query {{ f(x: \"{}\") }}", "y".repeat(900_000));
+        assert_eq!(check(&text).unwrap_err().code(), Code::QueryTooComplex);
     }
 
     #[test]

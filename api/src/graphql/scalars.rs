@@ -1,7 +1,7 @@
 //! The schema's scalars: what a JSON value must be to count as one, and how one is written.
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
-use chrono::{SecondsFormat, Utc};
+use chrono::{Datelike as _, SecondsFormat, Utc};
 use domain::{Code, Money, Price, Quantity, Refusal, Timestamp};
 
 /// An exact decimal number as a string, without exponent. A JSON number is refused.
@@ -72,7 +72,9 @@ impl DateTime {
             return None;
         }
         let moment = chrono::DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc);
-        chrono::DateTime::from_timestamp_micros(moment.timestamp_micros()).map(Self)
+        let moment = chrono::DateTime::from_timestamp_micros(moment.timestamp_micros())?;
+        // An offset or a leap second can lead out of the years that RFC 3339 and PostgreSQL write with four digits.
+        (1..=9999).contains(&moment.year()).then_some(Self(moment))
     }
 }
 
@@ -205,6 +207,16 @@ mod tests {
         let time = <DateTime as ScalarType>::parse(Value::from("2026-01-31T13:00:00.1234567+01:00")).unwrap();
         assert_eq!(time.to_value(), Value::from("2026-01-31T12:00:00.123456Z"));
         for wrong in ["", "yesterday", "2026-01-31", "2026-13-01T00:00:00Z", "2026-01-31T12:00:00"] {
+            assert!(!DateTime::is_valid(&Value::from(wrong)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_stay_within_the_years_of_four_digits() {
+        for right in ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "2016-12-31T23:59:60Z"] {
+            assert!(DateTime::is_valid(&Value::from(right)), "{right}");
+        }
+        for wrong in ["9999-12-31T23:59:60Z", "9999-12-31T23:59:59-00:01", "0000-06-01T00:00:00Z"] {
             assert!(!DateTime::is_valid(&Value::from(wrong)), "{wrong}");
         }
     }
