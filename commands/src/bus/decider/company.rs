@@ -60,10 +60,10 @@ mod tests {
     #[test]
     fn a_batch_waits_for_those_just_answered_and_not_for_ever() {
         let (mut company, now) = (Company::default(), Instant::now());
-        company.expect(32, 32, now);
-        assert!(company.is_awaited(40, now));
-        assert!(!company.is_awaited(60, now), "most have come back");
-        company.expect(32, 1, now);
+        company.expect(8, 4, now);
+        assert!(company.is_awaited(9, now));
+        assert!(!company.is_awaited(10, now), "most have come back");
+        company.expect(8, 1, now);
         assert!(company.is_awaited(2, now));
         assert!(!company.is_awaited(2, now + PATIENCE));
     }
