@@ -160,9 +160,9 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
 }
 
 async fn migrate(settings: &StoreSettings) -> anyhow::Result<()> {
-    if let Some(url) = &settings.migration_url {
+    if let Some(url) = settings.migration_url() {
         event_store::migrate(&parse_url("DAYBOOK_MIGRATION_URL", url)?).await?;
-    } else if settings.database_url.is_some() {
+    } else if settings.database_url().is_some() {
         anyhow::bail!(
             "the schema is changed as the role daybook_migrator: give its URL with --migration-url or \
              DAYBOOK_MIGRATION_URL"

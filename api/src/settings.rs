@@ -76,10 +76,22 @@ fn parse_speed(text: &str) -> Result<FeedSpeed, String> {
     text.parse().map(|speed| FeedSpeed(Some(speed))).map_err(|error| format!("{error}; 0 stops the feed"))
 }
 
+impl StoreSettings {
+    /// The outside database, if one is given; an empty setting is none.
+    pub fn database_url(&self) -> Option<&str> {
+        self.database_url.as_deref().filter(|url| !url.is_empty())
+    }
+
+    /// The same database to migrate, if it is given; an empty setting is none.
+    pub fn migration_url(&self) -> Option<&str> {
+        self.migration_url.as_deref().filter(|url| !url.is_empty())
+    }
+}
+
 impl ServeSettings {
     /// Whether the demo is wanted.
     pub fn wants_demo(&self) -> bool {
-        self.demo.unwrap_or(self.store.database_url.is_none())
+        self.demo.unwrap_or(self.store.database_url().is_none())
     }
 }
 

@@ -30,14 +30,14 @@ impl Store {
     /// # Errors
     /// Says what to do.
     pub async fn open(settings: &StoreSettings, allow_unsafe_role: bool) -> anyhow::Result<Self> {
-        let Some(url) = &settings.database_url else {
+        let Some(url) = settings.database_url() else {
             let cluster = Cluster::open_or_create(&settings.data_dir, Options::default()).await?;
             migrate(&cluster.connect_options(Role::Migrator)).await?;
             let store = Self::connect(cluster.connect_options(Role::App), Some(cluster)).await?;
             check_application_role(&store.pool).await?;
             return Ok(store);
         };
-        if let Some(migration_url) = &settings.migration_url {
+        if let Some(migration_url) = settings.migration_url() {
             migrate(&parse_url("DAYBOOK_MIGRATION_URL", migration_url)?).await?;
         }
         let store = Self::connect(parse_url("DATABASE_URL", url)?, None).await?;
@@ -58,7 +58,7 @@ impl Store {
     /// # Errors
     /// Says what to do.
     pub async fn attach(settings: &StoreSettings) -> anyhow::Result<Self> {
-        let store = match &settings.database_url {
+        let store = match settings.database_url() {
             Some(url) => Self::connect(parse_url("DATABASE_URL", url)?, None).await?,
             None => {
                 let cluster = Cluster::attach(&settings.data_dir).await?;
