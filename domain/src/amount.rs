@@ -40,8 +40,10 @@ pub struct Amount<K> {
     kind: PhantomData<K>,
 }
 
-/// The largest magnitude of an amount, in smallest units: 10^36. It leaves room for sums of many amounts in an `i128`.
-pub const MAX_UNITS: i128 = 10i128.pow(36);
+/// The largest magnitude of an amount, in smallest units: 10^27, ten thousand million billions of an asset with eight digits.
+/// A hundred thousand million of the largest amounts still add up in an `i128`, so the sums of a ledger do not overflow.
+pub const MAX_UNITS: i128 = 10i128.pow(27);
+const _: () = assert!(i128::MAX / MAX_UNITS > 100_000_000_000);
 
 fn out_of_range() -> Refusal {
     Refusal::new(Code::AmountOutOfRange, "the amount, or a result computed from it, is too large")

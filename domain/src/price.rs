@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::amount::{MAX_UNITS, Money, Quantity};
+use crate::amount::{Money, Quantity};
 use crate::asset::Asset;
 use crate::decimal::Decimal;
 use crate::rate::Rate;
@@ -22,6 +22,8 @@ pub struct Price(i128);
 
 /// Digits after the point in which prices are kept inside.
 const SCALE: u8 = 12;
+/// The largest price, in units of 10^-12.
+pub const MAX_UNITS: i128 = 10i128.pow(36);
 
 fn too_large() -> Refusal {
     Refusal::new(Code::AmountOutOfRange, "the price, or a result computed from it, is too large")

@@ -80,7 +80,7 @@ fn price() -> impl Strategy<Value = Price> {
     let number = (1i128..1_000_000_000_000, 0u8..=12).prop_map(|(units, scale)| Decimal::new(units, scale));
     let edge = prop_oneof![
         Just(Decimal::new(1, 12)),
-        Just(Decimal::new(MAX_UNITS, 12)),
+        Just(Decimal::new(domain::price::MAX_UNITS, 12)),
         Just(Decimal::new(6_183_763, 2)),
     ];
     prop_oneof![3 => number, 1 => edge]
@@ -302,7 +302,7 @@ proptest! {
             }
             Err(refusal) => {
                 prop_assert_eq!(refusal.code, Code::AmountOutOfRange);
-                prop_assert!(!within(&(price_units(floor) + price_units(tick)), MAX_UNITS));
+                prop_assert!(!within(&(price_units(floor) + price_units(tick)), domain::price::MAX_UNITS));
             }
         }
     }

@@ -1,8 +1,12 @@
 //! `verify`: the log folded aside, compared with the read models.
+//!
+//! A projection that has stopped short of the log, or that cannot be folded, is not verified, whatever its rows say: the
+//! others are, and the exit status tells.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use projections::read::ProjectionState;
 use projections::{Difference, Verification};
 use serde_json::{Value, json};
 
@@ -13,6 +17,8 @@ use crate::progress::Progress;
 
 /// The status that says that a row differs.
 const DIFFERS: u8 = 1;
+/// The status that says that something could not be verified.
+const UNVERIFIED: u8 = 2;
 
 pub async fn run(
     database: &Database,
@@ -20,13 +26,30 @@ pub async fn run(
     limit: u32,
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let mut differing = 0;
+    let status = database.read_models().status().await?;
+    let (mut differing, mut unverified) = (0, false);
     for name in named(names) {
+        let stopped = status.iter().find(|of| of.name == name && of.state == ProjectionState::Stopped);
+        if let Some(stopped) = stopped {
+            let reason = stopped.error.as_deref().unwrap_or("no reason is known");
+            eprintln!(
+                "{name} has stopped at {}, {} events behind the log: {reason}",
+                stopped.log_position, stopped.lag
+            );
+            unverified = true;
+        }
         let mut progress = Progress::start("verifying", name);
         let verified =
             projections::verify(&database.pool, &database.log, name, limit, |at| progress.show(at)).await;
         drop(progress);
-        let verified = verified.with_context(|| format!("cannot verify {name}"))?;
+        let verified = match verified.with_context(|| format!("cannot verify {name}")) {
+            Ok(verified) => verified,
+            Err(error) => {
+                eprintln!("{error:#}");
+                unverified = true;
+                continue;
+            }
+        };
         differing += verified.differing;
         if as_json {
             output::json(&in_json(&verified))?;
@@ -34,7 +57,11 @@ pub async fn run(
             show(&verified)?;
         }
     }
-    Ok(if differing == 0 { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+    Ok(match (differing, unverified) {
+        (0, false) => ExitCode::SUCCESS,
+        (0, true) => ExitCode::from(UNVERIFIED),
+        _ => ExitCode::from(DIFFERS),
+    })
 }
 
 fn show(verified: &Verification) -> anyhow::Result<()> {

@@ -198,9 +198,9 @@ pub fn figures(given: Given<Account>) -> [String; 3] {
 }
 
 /// One more than the largest amount of USD there is.
-pub const TOO_LARGE: &str = "10000000000000000000000000000000000.01";
+pub const TOO_LARGE: &str = "10000000000000000000000000.01";
 /// The largest amount of USD there is.
-pub const LARGEST: &str = "10000000000000000000000000000000000.00";
+pub const LARGEST: &str = "10000000000000000000000000.00";
 
 pub fn purchase_settled(notional: &str, fee: &str, hold_remaining: &str) -> Event {
     Event::PurchaseSettled {
