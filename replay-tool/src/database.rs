@@ -20,7 +20,9 @@ pub struct Database {
 
 impl Database {
     pub async fn open(args: &Args) -> anyhow::Result<Self> {
-        let (options, cluster) = match &args.database_url {
+        // An empty setting is none.
+        let given = args.database_url.as_deref().filter(|url| !url.is_empty());
+        let (options, cluster) = match given {
             Some(url) => {
                 // The error of a malformed URL may repeat its password.
                 let options = PgConnectOptions::from_str(url)
