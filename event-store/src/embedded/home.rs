@@ -53,7 +53,7 @@ pub(super) fn existing_data_folder(folder: &Path) -> Result<PathBuf, EmbeddedErr
 /// Ownership of a data folder; ends with the value or the process.
 #[derive(Debug)]
 pub(super) struct Ownership {
-    _file: File,
+    file: File,
 }
 
 impl Ownership {
@@ -76,7 +76,7 @@ impl Ownership {
                 file.set_len(0).map_err(|error| io("write", error))?;
                 file.rewind().map_err(|error| io("write", error))?;
                 file.write_all(text.as_bytes()).map_err(|error| io("write", error))?;
-                Ok(Ok(Self { _file: file }))
+                Ok(Ok(Self { file }))
             }
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -85,6 +85,15 @@ impl Ownership {
                 Ok(Err(if holder.is_empty() { "another process" } else { holder }.to_owned()))
             }
             Err(TryLockError::Error(error)) => Err(io("lock", error)),
+        }
+    }
+}
+
+impl Drop for Ownership {
+    /// Closing the file would not do: a process that is being started holds a copy of it until it runs its program.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the data folder's lock could not be given back");
         }
     }
 }
