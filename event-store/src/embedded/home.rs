@@ -11,7 +11,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -354,7 +354,10 @@ pub(super) fn random_digits(digits: usize) -> String {
 }
 
 /// Lets every user pass through a folder without listing it.
+#[cfg(any(test, feature = "testing"))]
 pub(super) fn open_for_passage(folder: &Path) -> Result<(), EmbeddedError> {
+    use std::os::unix::fs::PermissionsExt;
+
     fs::set_permissions(folder, fs::Permissions::from_mode(0o711))
         .map_err(|error| EmbeddedError::io("open up", folder, error))
 }
