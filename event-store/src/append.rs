@@ -29,6 +29,9 @@ pub use error::AppendError;
 /// How many batches of one leader are best under way at the same time, each over a connection of its own.
 pub const CONNECTIONS: usize = 4;
 
+/// By which PostgreSQL shows the connections that append.
+const APPLICATION_NAME: &str = "daybook appender";
+
 /// How long one append may take before its outcome counts as unknown.
 const APPEND_LIMIT: Duration = Duration::from_secs(15);
 
@@ -68,6 +71,9 @@ pub struct Appender {
     staged: bool,
     /// The backend that may still be working on a batch of unknown outcome.
     lost: Option<Backend>,
+    /// The backend of a connection that broke with rows staged. Unless PostgreSQL has noticed, its transaction holds
+    /// their positions: no time limit of PostgreSQL's ends a session that waits for the rest of a `COPY`.
+    orphan: Option<Backend>,
 }
 
 #[derive(Debug)]
@@ -83,14 +89,32 @@ struct Backend {
     started: chrono::DateTime<chrono::Utc>,
 }
 
+impl Backend {
+    /// Ends it, and waits until it has ended.
+    async fn end(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let ended = sqlx::query_scalar::<_, bool>(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2",
+        )
+        .bind(self.pid)
+        .bind(self.started)
+        .fetch_optional(connection)
+        .await?;
+        match ended {
+            Some(false) => Err(sqlx::Error::Protocol("the lost server process does not end".to_owned())),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Appender {
     /// Connects as the application does everywhere else, for the time of one lease. What is appended is published to
-    /// the readers of `log` in this process.
+    /// the readers of `log` in this process. Connections of earlier leaders are ended: rows that one has staged and not
+    /// committed would hold their positions for as long as PostgreSQL does not notice that it is gone.
     ///
     /// # Errors
     /// [`AppendError::Unavailable`] when PostgreSQL cannot be reached.
     pub async fn connect(log: &Log, lease: &Lease) -> Result<Self, AppendError> {
-        let options = log.pool().connect_options().as_ref().clone().application_name("daybook appender");
+        let options = log.pool().connect_options().as_ref().clone().application_name(APPLICATION_NAME);
         let mut appender = Self {
             log: log.clone(),
             options,
@@ -99,8 +123,10 @@ impl Appender {
             session: None,
             staged: false,
             lost: None,
+            orphan: None,
         };
         appender.session = Some(appender.open_session().await?);
+        appender.end_predecessors().await?;
         log.appender_attached();
         Ok(appender)
     }
@@ -122,6 +148,7 @@ impl Appender {
             session: None,
             staged: false,
             lost: None,
+            orphan: None,
         }
     }
 
@@ -164,7 +191,10 @@ impl Appender {
                 Ok(())
             }
             // No commit was sent, so nothing can have been committed. PostgreSQL rolls back when the connection ends.
-            Err(AppendError::OutcomeUnknown(reason)) => Err(failed(AppendError::Unavailable(reason))),
+            Err(AppendError::OutcomeUnknown(reason)) => {
+                self.abandon(session).await;
+                Err(failed(AppendError::Unavailable(reason)))
+            }
             Err(error) => {
                 self.session = Some(session);
                 self.roll_back().await;
@@ -208,9 +238,43 @@ impl Appender {
     pub async fn roll_back(&mut self) {
         self.staged = false;
         let Some(mut session) = self.session.take() else { return };
-        // Should this fail, the connection ends and PostgreSQL rolls back by itself.
-        if let Ok(Ok(_)) = tokio::time::timeout(APPEND_LIMIT, session.connection.execute("ROLLBACK")).await {
-            self.session = Some(session);
+        match tokio::time::timeout(APPEND_LIMIT, session.connection.execute("ROLLBACK")).await {
+            Ok(Ok(_)) => self.session = Some(session),
+            _ => self.abandon(session).await,
+        }
+    }
+
+    /// Gives a broken connection up and ends what PostgreSQL has of it; later, if it does not answer now.
+    async fn abandon(&mut self, session: Session) {
+        self.orphan = Some(session.backend);
+        drop(session.connection);
+        match self.open_session().await {
+            Ok(session) => self.session = Some(session),
+            Err(error) => tracing::debug!(%error, "a broken connection of the appender cannot be ended yet"),
+        }
+    }
+
+    /// Ends the appending connections of all others, if this lease is still the newest.
+    async fn end_predecessors(&mut self) -> Result<(), AppendError> {
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let ended = sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity, log.log_head \
+             WHERE datname = current_database() AND usename = current_user AND application_name = $1 \
+             AND pid <> pg_backend_pid() AND epoch = $2",
+        )
+        .bind(APPLICATION_NAME)
+        .bind(self.epoch)
+        .execute(&mut session.connection);
+        match tokio::time::timeout(APPEND_LIMIT, ended).await {
+            Ok(Ok(ended)) => {
+                let connections = ended.rows_affected();
+                if connections > 0 {
+                    tracing::info!(connections, "appending connections of an earlier leader were ended");
+                }
+                Ok(())
+            }
+            Ok(Err(error)) => Err(AppendError::Unavailable(error.to_string())),
+            Err(_) => Err(AppendError::Unavailable("connecting took too long".to_owned())),
         }
     }
 
@@ -295,16 +359,7 @@ impl Appender {
     async fn look_for(&self, connection: &mut PgConnection, batch: &Batch) -> Result<bool, sqlx::Error> {
         if let Some(backend) = &self.lost {
             // Without this a statement still on its way could commit after we have looked.
-            let ended = sqlx::query_scalar::<_, bool>(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2",
-            )
-            .bind(backend.pid)
-            .bind(backend.started)
-            .fetch_optional(&mut *connection)
-            .await?;
-            if ended == Some(false) {
-                return Err(sqlx::Error::Protocol("the lost server process does not end".to_owned()));
-            }
+            backend.end(connection).await?;
         }
         let mut transaction = connection.begin().await?;
         sqlx::query("SELECT FROM log.log_head FOR NO KEY UPDATE").execute(&mut *transaction).await?;
@@ -334,10 +389,14 @@ impl Appender {
         Ok(found)
     }
 
-    async fn open_session(&self) -> Result<Session, AppendError> {
+    async fn open_session(&mut self) -> Result<Session, AppendError> {
         let connect = async {
             let mut connection = self.options.connect().await?;
             connection.execute(SESSION).await?;
+            if let Some(orphan) = &self.orphan {
+                orphan.end(&mut connection).await?;
+                self.orphan = None;
+            }
             let row =
                 sqlx::query("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
                     .fetch_one(&mut connection)

@@ -11,24 +11,30 @@ const LONGEST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,
+    longest: Duration,
     until: Option<Instant>,
 }
 
 impl Backoff {
     /// Gives up after `patience`.
     pub(super) fn new(patience: Duration) -> Self {
-        Self { next: SHORTEST, until: Some(Instant::now() + patience) }
+        Self { next: SHORTEST, longest: LONGEST, until: Some(Instant::now() + patience) }
     }
 
     /// Never gives up.
     pub(super) fn endless() -> Self {
-        Self { next: SHORTEST, until: None }
+        Self::endless_up_to(LONGEST)
+    }
+
+    /// Never gives up, and no pause is longer than this.
+    pub(super) fn endless_up_to(longest: Duration) -> Self {
+        Self { next: SHORTEST, longest, until: None }
     }
 
     /// The next pause, twice as long as the one before.
     pub(super) fn pause(&mut self) -> Duration {
         let pause = self.next;
-        self.next = (pause * 2).min(LONGEST);
+        self.next = (pause * 2).min(self.longest);
         pause
     }
 

@@ -5,16 +5,15 @@ use std::time::Duration;
 use commands::bus::BusSettings;
 use commands::request::MoneyMovement;
 use commands::testing::{TestBus, admin, deposit, request, transfer, withdraw};
-use commands::{Bus, BusContext, Command, Failure};
+use commands::{Command, Failure};
 use domain::Code;
 use domain::ids::AccountId;
-use event_store::Log;
 use event_store::embedded::Role;
-use event_store::embedded::testing::{TestDatabase, shared_cluster};
+use event_store::embedded::testing::shared_cluster;
 use futures::future::join_all;
 use sqlx::postgres::PgPoolOptions;
 
-use crate::wire::Wire;
+use crate::wire::{Fault, house_on_a_wire};
 use crate::{answer, append_waits, code, count, count_of, hold_head, kill_appender, set_head, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -55,6 +54,30 @@ async fn nothing_is_lost_and_nothing_is_twice_when_the_appender_is_killed_under_
     assert_eq!(house.refused(&admin(), withdraw(&poor, "0.01")).await, Code::InsufficientFunds);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_go_on_between_two_kills_of_an_appender_that_is_killed_all_the_time() {
+    let house = TestBus::start().await;
+    let account = house.open_account("alice", "EUR").await;
+    let killing = tokio::spawn({
+        let house = house.clone();
+        async move {
+            let mut kills = tokio::time::interval(Duration::from_millis(30));
+            loop {
+                kills.tick().await;
+                kill_appender(&house).await;
+            }
+        }
+    });
+    let writes = async {
+        for _ in 0..30 {
+            house.deposit(&account, "1.00").await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), writes).await.unwrap();
+    killing.abort();
+    house.accepted(&admin(), withdraw(&account, "30.00")).await;
+}
+
 #[tokio::test]
 async fn a_commit_that_was_killed_before_it_happened_is_decided_again() {
     let house = TestBus::start().await;
@@ -73,26 +96,20 @@ async fn a_commit_that_was_killed_before_it_happened_is_decided_again() {
 
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_found_and_answered() {
-    let database = TestDatabase::create().await.unwrap();
-    let wire = Wire::to(shared_cluster().await.unwrap().sockets());
-    let options = database.connect_options(Role::App).await.unwrap().socket(wire.folder.path());
-    let pool = PgPoolOptions::new().connect_with(options).await.unwrap();
-    let log = Log::open(pool).await.unwrap();
-    let bus = Bus::start(BusContext::new("node-1", log.clone())).await;
-    let house = TestBus { database, log, bus };
+    let (house, wire) = house_on_a_wire(BusSettings::default()).await;
     let account = house.open_account("alice", "EUR").await;
     house.deposit(&account, "1.00").await;
-    wire.cut_next_answer();
+    wire.strike(1, Fault::Unanswered);
     let reply = house.execute(&admin(), deposit(&account, "10.00")).await;
-    assert!(wire.is_cut());
+    assert!(wire.struck().is_some());
     answer(&reply);
     assert_eq!(count_of(&house, "FundsDeposited").await, 2);
     house.accepted(&admin(), withdraw(&account, "11.00")).await;
     assert_eq!(house.log.head(), house.log.read_head().await.unwrap());
 }
 
-/// A deposit that the database of [`refusing_poison`] refuses.
-fn poison(account: &AccountId) -> Command {
+/// A deposit that the database refuses after [`refuse_poison`].
+pub fn poison(account: &AccountId) -> Command {
     Command::Deposit(MoneyMovement {
         account_id: account.clone(),
         amount: "1.00".parse().unwrap(),
@@ -101,12 +118,17 @@ fn poison(account: &AccountId) -> Command {
     })
 }
 
-async fn refusing_poison() -> (TestBus, AccountId) {
-    let house = TestBus::start().await;
+/// Makes the database refuse every [`poison`].
+pub async fn refuse_poison(house: &TestBus) {
     sqlx::query("ALTER TABLE log.events ADD CONSTRAINT no_poison CHECK (payload::text NOT LIKE '%poison%')")
         .execute(&house.database.superuser)
         .await
         .unwrap();
+}
+
+async fn refusing_poison() -> (TestBus, AccountId) {
+    let house = TestBus::start().await;
+    refuse_poison(&house).await;
     let account = house.open_account("alice", "EUR").await;
     (house, account)
 }

@@ -8,9 +8,11 @@ use chrono::{TimeDelta, Utc};
 use commands::bus::BusSettings;
 use commands::testing::{TestBus, admin, deposit, open_account, request};
 use commands::{Bus, BusContext, Failure};
+use event_store::embedded::Role;
 use futures::future::join_all;
+use sqlx::{Connection, Executor, PgConnection};
 
-use crate::{answer, append_waits, count, count_of, hold_head, set_head};
+use crate::{answer, append_waits, count, count_of, hold_head, set_head, until};
 
 async fn comes_to_lead(bus: &Bus) {
     tokio::time::timeout(Duration::from_secs(20), bus.leads().wait_for(|leads| *leads))
@@ -64,6 +66,42 @@ async fn a_second_node_waits_and_leads_when_the_first_has_stopped() {
     house.bus.stop().await;
     comes_to_lead(&other.bus).await;
     other.open_account("bob", "EUR").await;
+}
+
+#[tokio::test]
+async fn rows_that_a_vanished_leader_was_copying_in_do_not_hold_the_next_one_up() {
+    let house = TestBus::start().await;
+    let account = house.open_account("alice", "EUR").await;
+    // What PostgreSQL has of a leader whose machine is gone in the middle of a copy: a session that waits for more.
+    let options =
+        house.database.connect_options(Role::App).await.unwrap().application_name("daybook appender");
+    let mut vanished = PgConnection::connect_with(&options).await.unwrap();
+    vanished.execute("BEGIN").await.unwrap();
+    let mut copy = vanished.copy_in_raw("COPY log.events FROM STDIN").await.unwrap();
+    let row: String = sqlx::query_scalar(
+        "SELECT concat_ws(E'\\t', log_position + 1, 2, recorded_at, gen_random_uuid(), 0, aggregate_type, aggregate_id, \
+         'AccountFrozen', '1', '{}', '{}') FROM log.events",
+    )
+    .fetch_one(house.pool())
+    .await
+    .unwrap();
+    // So much that PostgreSQL has stored a part of it.
+    let rows: Vec<String> =
+        (0..2_000).map(|n| row.replacen("2\t2", &format!("{}\t{}", n + 2, n + 2), 1)).collect();
+    copy.send((rows.join("\n") + "\n").into_bytes()).await.unwrap();
+    until(
+        &house.database.superuser,
+        "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'transactionid' \
+         AND pid IN (SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY log.events FROM STDIN%')",
+    )
+    .await;
+
+    set_head(&house, "leader = NULL, lease_until = NULL").await;
+    let begun = Instant::now();
+    let next = TestBus::on(house.database.clone(), "node-2", BusSettings::default()).await;
+    next.deposit(&account, "1.00").await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(copy.finish().await.is_err(), "it has been ended");
 }
 
 #[tokio::test]

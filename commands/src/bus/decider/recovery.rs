@@ -1,6 +1,7 @@
 //! After a commit has failed: what was undurable is decided again, in its order and before anything else.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use event_store::AppendError;
 use tokio::time::Instant;
@@ -14,6 +15,10 @@ use crate::request::Failure;
 /// Failures in a row that cannot be explained before the batch is given up.
 const MAX_STRIKES: u32 = 4;
 
+/// The longest pause before the next attempt. A connection that breaks again and again may hold long enough for a batch;
+/// an attempt costs one connection.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// What is still to be decided again, and how carefully.
 #[derive(Debug)]
 pub(super) struct Recovery {
@@ -25,6 +30,8 @@ pub(super) struct Recovery {
     strikes: u32,
     backoff: Backoff,
     paused_until: Option<Instant>,
+    /// Whether the last failure was followed by no pause.
+    unpaused: bool,
     attempt: u64,
 }
 
@@ -37,8 +44,9 @@ impl Recovery {
             batch_limit,
             usual_batch_limit: batch_limit,
             strikes: 0,
-            backoff: Backoff::endless(),
+            backoff: Backoff::endless_up_to(LONGEST_PAUSE),
             paused_until: None,
+            unpaused: false,
             attempt: 0,
         }
     }
@@ -89,11 +97,16 @@ impl Recovery {
     pub(super) fn succeeded(&mut self) {
         self.batch_limit = (self.batch_limit * 2).min(self.usual_batch_limit);
         self.strikes = 0;
-        self.backoff = Backoff::endless();
+        self.unpaused = false;
+        self.backoff = Backoff::endless_up_to(LONGEST_PAUSE);
     }
 
+    /// Every other attempt follows at once: a connection that was made to find out about the last one is still fresh.
     fn pause(&mut self) {
-        self.paused_until = Some(Instant::now() + self.backoff.pause());
+        self.unpaused = !self.unpaused;
+        if !self.unpaused {
+            self.paused_until = Some(Instant::now() + self.backoff.pause());
+        }
     }
 }
 
