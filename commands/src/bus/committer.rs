@@ -16,6 +16,7 @@ use super::backoff::Backoff;
 use super::decide::Decided;
 use super::item::KeyId;
 use super::keys::Remembered;
+use super::tails::Tails;
 use crate::aggregates::StateToKeep;
 use crate::request::Receipt;
 
@@ -52,7 +53,8 @@ pub(super) enum Commit {
 
 /// A shipment that has arrived or failed, and the connection that is free again.
 struct Carried {
-    appender: Appender,
+    /// Absent when it was not sent at all.
+    appender: Option<Appender>,
     shipment: Shipment,
     outcome: Result<Vec<RecordedEvent>, Option<AppendError>>,
 }
@@ -70,6 +72,7 @@ pub(super) async fn run(
     let mut under_way = FuturesOrdered::new();
     let mut newest_durable: Option<oneshot::Receiver<()>> = None;
     let mut failed_attempt = None;
+    let mut tails = Tails::new();
     loop {
         let commit = tokio::select! {
             biased;
@@ -78,30 +81,42 @@ pub(super) async fn run(
                 let Ok(Carried { appender, shipment, outcome }) = carried else { return };
                 let commit = match outcome {
                     Ok(events) => {
-                        appender.publish(&shipment.batch, events);
+                        if let Some(appender) = &appender {
+                            appender.publish(&shipment.batch, events);
+                        }
                         durable(shipment, &states)
                     }
                     Err(error) => {
                         failed_attempt = Some(shipment.attempt);
+                        tails.undo(&shipment.batch);
                         Commit::Failed { error, shipment }
                     }
                 };
-                free.push(appender);
+                free.extend(appender);
                 commit
             }
             shipment = shipments.recv(), if !free.is_empty() => {
                 let Some(shipment) = shipment else { return };
-                if failed_attempt.is_some_and(|attempt| shipment.attempt <= attempt) {
-                    Commit::Failed { error: None, shipment }
+                let refused = if failed_attempt.is_some_and(|attempt| shipment.attempt <= attempt) {
+                    Some(None)
+                } else {
+                    let followed = tails.extend(&shipment.batch).inspect_err(|error| {
+                        tracing::error!(%error, "a batch rests on what is not in the log; beginning anew");
+                    });
+                    followed.err().map(Some)
+                };
+                let carried = if let Some(error) = refused {
+                    // Reported after those in front of it, for they are decided again in this order.
+                    tokio::spawn(async { Carried { appender: None, shipment, outcome: Err(error) } })
                 } else {
                     let Some(appender) = free.pop() else { return };
                     let before = newest_durable.take().filter(|_| !under_way.is_empty());
                     let (is_durable, after) = oneshot::channel();
                     newest_durable = Some(after);
-                    let carried = tokio::spawn(carry(appender, shipment, before, is_durable));
-                    under_way.push_back(AbortOnDropHandle::new(carried));
-                    continue;
-                }
+                    tokio::spawn(carry(appender, shipment, before, is_durable))
+                };
+                under_way.push_back(AbortOnDropHandle::new(carried));
+                continue;
             }
         };
         if commits.send(commit).is_err() {
@@ -130,7 +145,7 @@ async fn carry(
         let _ = is_durable.send(());
     }
     metrics::histogram!("daybook_bus_commit_seconds").record(begun.elapsed().as_secs_f64());
-    Carried { appender, shipment, outcome }
+    Carried { appender: Some(appender), shipment, outcome }
 }
 
 /// Sends the rows ahead and commits them when the batch before is durable. Without an error of its own, it was given up

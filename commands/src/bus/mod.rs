@@ -26,6 +26,7 @@ mod lookup;
 mod reign;
 mod settings;
 mod states;
+mod tails;
 
 use std::fmt;
 use std::sync::Arc;

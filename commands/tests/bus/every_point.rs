@@ -148,6 +148,8 @@ async fn run(house: &TestBus, wire: &Wire, load: Load, at: usize, fault: Fault) 
                 }
             }
         }
+        // Requests of one call are decided in their order.
+        assert!(outcome.iter().filter_map(|receipt| receipt.log_position).is_sorted(), "{told}");
         // Whoever asks again gets the same answer.
         for (again, first) in settle(house, call).await.into_iter().zip(outcome) {
             assert_eq!(
