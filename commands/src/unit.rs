@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::aggregates::{Aggregates, Kept, Savepoint, Slot};
 use crate::principal::Principal;
 
-/// The most events that one unit of work may have. It lets 8,190 transfers through at once.
+/// The most events that one unit of work may have, unless the settings say otherwise. It lets 8,190 transfers through at once.
 pub const MAX_UNIT_EVENTS: usize = 20_000;
 
 /// A stream that has to be loaded.
@@ -32,7 +32,7 @@ pub enum Halt {
     Refused(Refusal),
     /// The principal may not do this. Not remembered.
     Forbidden(Refusal),
-    /// The unit would have more than [`MAX_UNIT_EVENTS`] events. Not remembered.
+    /// The unit would have more events than it may have. Not remembered.
     TooLarge,
 }
 
@@ -70,6 +70,7 @@ pub struct Unit<'a> {
     now: Timestamp,
     batch: u64,
     events: Vec<DecidedEvent>,
+    max_events: usize,
 }
 
 impl<'a> Unit<'a> {
@@ -80,7 +81,12 @@ impl<'a> Unit<'a> {
         now: Timestamp,
         batch: u64,
     ) -> Self {
-        Self { aggregates, principal, now, batch, events: Vec::new() }
+        Self { aggregates, principal, now, batch, events: Vec::new(), max_events: MAX_UNIT_EVENTS }
+    }
+
+    /// Another limit than [`MAX_UNIT_EVENTS`].
+    pub(crate) fn limited_to(self, max_events: usize) -> Self {
+        Self { max_events, ..self }
     }
 
     /// Who asks.
@@ -155,7 +161,7 @@ impl<'a> Unit<'a> {
         if decided.is_empty() {
             return Ok(decided);
         }
-        if self.events.len() + decided.len() > MAX_UNIT_EVENTS {
+        if self.events.len() + decided.len() > self.max_events {
             return Err(Halt::TooLarge);
         }
         let id: Arc<str> = id.into();

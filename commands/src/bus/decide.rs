@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use super::item::{Ask, Item};
 use super::keys::linked_failed;
+use super::queue::overloaded;
+use super::settings::BusSettings;
 use crate::aggregates::{Aggregates, StateToKeep};
 use crate::request::{Answer, Failure, Outcome};
 use crate::unit::{DecidedEvent, Halt, StreamName, Unit};
@@ -64,7 +66,7 @@ pub(super) fn decide(
     item: Item,
     now: Timestamp,
     batch: u64,
-    snapshot_every: u64,
+    settings: &BusSettings,
 ) -> Result<Decided, (Item, Vec<StreamName>)> {
     if item.poisoned {
         let refusal = Refusal::new(
@@ -74,7 +76,8 @@ pub(super) fn decide(
         return Ok(without_events(item, |_| Verdict::remembered(Outcome::Refused(refusal.clone()))));
     }
     let Some(first) = item.asks.first() else { return Ok(without_events(item, |_| unreachable_verdict())) };
-    let mut unit = Unit::begin(aggregates, &first.request.principal, now, batch);
+    let mut unit =
+        Unit::begin(aggregates, &first.request.principal, now, batch).limited_to(settings.unit_events);
     let (ran, ends) = run(&mut unit, &item.asks);
     let needs = needs(&ran);
     if !needs.is_empty() {
@@ -83,7 +86,7 @@ pub(super) fn decide(
     }
     if ran.iter().all(|ran| matches!(ran, Ran::Answered(_))) {
         let events = unit.complete();
-        let states = due_states(aggregates, &events, snapshot_every);
+        let states = due_states(aggregates, &events, settings.snapshot_every);
         return Ok(accept(item, ran, events, &ends, states, now));
     }
     unit.abandon();
@@ -146,7 +149,7 @@ fn refuse(ran: Ran, alone: bool, too_large: bool) -> Verdict {
     match ran {
         Ran::Failed => Verdict::passing(Err(Failure::Internal)),
         Ran::Halted(Halt::Forbidden(refusal)) => Verdict::passing(Err(Failure::Forbidden(refusal))),
-        _ if too_large => Verdict::passing(Err(Failure::Overloaded)),
+        _ if too_large => Verdict::passing(Err(overloaded("unit_events"))),
         Ran::Halted(Halt::Refused(refusal)) if refusal.code == Code::Internal => {
             tracing::error!(%refusal, "a use case failed");
             Verdict::passing(Err(Failure::Internal))

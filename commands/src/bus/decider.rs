@@ -245,7 +245,7 @@ impl Decider {
                 self.filling.now = self.stamp();
             }
             let (now, number) = (self.filling.now, self.filling.number);
-            match decide(&mut self.aggregates, item, now, number, self.settings.snapshot_every) {
+            match decide(&mut self.aggregates, item, now, number, &self.settings) {
                 Ok(decided) => {
                     self.filling.events += decided.write.events.len();
                     self.filling.decided.push(decided);

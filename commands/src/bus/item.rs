@@ -7,8 +7,9 @@ use chrono::Utc;
 use domain::Timestamp;
 use event_store::StoredOutcome;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
+use super::queue::Places;
 use crate::request::{Failure, Receipt, Request};
 
 /// An idempotency key with the principal it belongs to.
@@ -30,24 +31,34 @@ impl KeyId {
 /// SHA-256 of what a request asks.
 pub(super) type CommandHash = [u8; 32];
 
+/// What a request asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) hash: CommandHash,
+    /// Of its command as JSON.
+    pub(super) bytes: usize,
+}
+
 /// The hash of a request that stands alone.
-pub(super) fn hash_alone(request: &Request) -> serde_json::Result<CommandHash> {
-    Ok(Sha256::digest(serde_json::to_vec(&request.command)?).into())
+pub(super) fn hash_alone(request: &Request) -> serde_json::Result<Asked> {
+    let command = serde_json::to_vec(&request.command)?;
+    Ok(Asked { hash: Sha256::digest(&command).into(), bytes: command.len() })
 }
 
 /// The hash of each request of a linked set: it covers the whole set and the place in it.
-pub(super) fn hash_linked(requests: &[Request]) -> serde_json::Result<Vec<CommandHash>> {
+pub(super) fn hash_linked(requests: &[Request]) -> serde_json::Result<Vec<Asked>> {
     let mut set = Sha256::new();
+    let mut sizes = Vec::with_capacity(requests.len());
     for request in requests {
         let command = serde_json::to_vec(&request.command)?;
         for part in [request.idempotency_key.as_bytes(), &command] {
             set.update((part.len() as u64).to_be_bytes());
             set.update(part);
         }
+        sizes.push(command.len());
     }
-    Ok((0..requests.len() as u64)
-        .map(|place| set.clone().chain_update(b"linked").chain_update(place.to_be_bytes()).finalize().into())
-        .collect())
+    let hash = |place: u64| set.clone().chain_update(b"linked").chain_update(place.to_be_bytes()).finalize();
+    Ok((0..).zip(sizes).map(|(place, bytes)| Asked { hash: hash(place).into(), bytes }).collect())
 }
 
 /// One request and where its answer goes.
@@ -56,6 +67,8 @@ pub(super) struct Ask {
     pub(super) request: Box<Request>,
     pub(super) key: KeyId,
     pub(super) hash: CommandHash,
+    /// Of its command as JSON.
+    pub(super) bytes: usize,
     /// What the database has under the key.
     pub(super) found: Option<StoredOutcome>,
     pub(super) answer: oneshot::Sender<Result<Receipt, Failure>>,
@@ -69,7 +82,7 @@ pub(super) struct Item {
     /// The database has refused what it would write.
     pub(super) poisoned: bool,
     /// Its places in the queue, free again when it is gone.
-    pub(super) _places: OwnedSemaphorePermit,
+    pub(super) _places: Places,
 }
 
 impl Item {
@@ -101,7 +114,7 @@ impl Item {
 pub(super) type Train = VecDeque<Item>;
 
 /// The requests as units of work: one each, or all as one.
-pub(super) fn train(asks: Vec<Ask>, linked: bool, mut places: OwnedSemaphorePermit) -> Train {
+pub(super) fn train(asks: Vec<Ask>, linked: bool, mut places: Places) -> Train {
     let arrived = Utc::now();
     let item = |asks, places| Item { asks, arrived, poisoned: false, _places: places };
     if asks.is_empty() {
@@ -110,5 +123,9 @@ pub(super) fn train(asks: Vec<Ask>, linked: bool, mut places: OwnedSemaphorePerm
     if linked || asks.len() == 1 {
         return Train::from([item(asks, places)]);
     }
-    asks.into_iter().filter_map(|ask| Some(item(vec![ask], places.split(1)?))).collect()
+    let alone = |ask: Ask| {
+        let place = places.split(ask.bytes)?;
+        Some(item(vec![ask], place))
+    };
+    asks.into_iter().filter_map(alone).collect()
 }

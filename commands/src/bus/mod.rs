@@ -23,6 +23,7 @@ mod item;
 mod keys;
 mod known_keys;
 mod lookup;
+mod queue;
 mod reign;
 mod settings;
 mod states;
@@ -37,14 +38,15 @@ use chrono::Utc;
 use domain::{Code, Refusal, Timestamp};
 use event_store::{Keys, Log};
 use sqlx::PgPool;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::settings::{BusSettings, MAX_REQUESTS};
 
-use self::item::{Ask, CommandHash, KeyId, Train};
+use self::item::{Ask, Asked, KeyId, Train};
+use self::queue::{Places, Queue, overloaded};
 use crate::request::{Failure, Outcome, Receipt, Request};
 
 /// Tells the time of decisions.
@@ -96,8 +98,7 @@ pub struct Bus {
 #[derive(Debug)]
 struct Shared {
     submitted: mpsc::UnboundedSender<Train>,
-    places: Arc<Semaphore>,
-    queue: usize,
+    queue: Queue,
     patience: Duration,
     leads: watch::Receiver<bool>,
     epoch: watch::Receiver<Option<u64>>,
@@ -119,7 +120,7 @@ type Reply = Result<Receipt, Failure>;
 /// A request on arrival.
 enum Arrival {
     /// To be decided.
-    Asked(Box<Request>, CommandHash),
+    Asked(Box<Request>, Asked),
     /// There is nothing to decide.
     Answered(Reply),
 }
@@ -161,12 +162,10 @@ impl Bus {
         let reign = tokio::spawn(throne.hold(admissions, tried));
         // Dropped as soon as the attempt is over.
         let _ = first_attempt.await;
-        let queue = settings.queue.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         Self {
             shared: Arc::new(Shared {
                 submitted,
-                places: Arc::new(Semaphore::new(queue)),
-                queue,
+                queue: Queue::new(&settings),
                 patience: settings.patience,
                 leads: leads_now,
                 epoch: epoch_now,
@@ -238,9 +237,7 @@ impl Bus {
     /// Takes no more requests, finishes those it has, gives the lease back. Takes no longer than the bus's patience.
     pub async fn stop(&self) {
         self.shared.closing.cancel();
-        let all = u32::try_from(self.shared.queue).unwrap_or(u32::MAX);
-        let finished = self.shared.places.acquire_many(all);
-        if tokio::time::timeout(self.shared.patience, finished).await.is_err() {
+        if tokio::time::timeout(self.shared.patience, self.shared.queue.emptied()).await.is_err() {
             tracing::warn!("stopping with requests unanswered; their keys settle them");
         }
         self.shared.stop.cancel();
@@ -269,8 +266,8 @@ impl Bus {
             let (answer, receiver) = oneshot::channel();
             waiting.push(receiver);
             match arrival {
-                Arrival::Asked(request, hash) => {
-                    asks.push(Ask { key: KeyId::of(&request), request, hash, found: None, answer });
+                Arrival::Asked(request, Asked { hash, bytes }) => {
+                    asks.push(Ask { key: KeyId::of(&request), request, hash, bytes, found: None, answer });
                 }
                 // We hold the receiver.
                 Arrival::Answered(given) => drop(answer.send(given)),
@@ -293,21 +290,20 @@ impl Bus {
     }
 
     /// Places in the queue for what is to be decided.
-    fn places_for(&self, arrivals: &[Arrival]) -> Result<OwnedSemaphorePermit, Failure> {
+    fn places_for(&self, arrivals: &[Arrival]) -> Result<Places, Failure> {
         let shared = &self.shared;
         if shared.closing.is_cancelled() || !*shared.leads.borrow() {
             return Err(Failure::Unavailable);
         }
         if arrivals.len() > MAX_REQUESTS {
-            return Err(Failure::Overloaded);
+            return Err(overloaded("call_requests"));
         }
-        let asked = arrivals.iter().filter(|arrival| matches!(arrival, Arrival::Asked(..))).count();
-        let places = u32::try_from(asked).map_err(|_| Failure::Overloaded)?;
-        let places =
-            Arc::clone(&shared.places).try_acquire_many_owned(places).map_err(|_| Failure::Overloaded)?;
-        let in_use = shared.queue.saturating_sub(shared.places.available_permits());
-        metrics::gauge!("daybook_bus_queue_depth").set(in_use as f64);
-        Ok(places)
+        let asked = arrivals.iter().filter_map(|arrival| match arrival {
+            Arrival::Asked(_, asked) => Some(asked.bytes),
+            Arrival::Answered(_) => None,
+        });
+        let (requests, bytes) = asked.fold((0, 0), |(requests, all), bytes| (requests + 1, all + bytes));
+        shared.queue.enter(requests, bytes)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::unit::MAX_UNIT_EVENTS;
+
 /// The most requests in one call of [`super::Bus::execute_all`] or [`super::Bus::execute_linked`].
 pub const MAX_REQUESTS: usize = 8_190;
 
@@ -10,10 +12,15 @@ pub const MAX_REQUESTS: usize = 8_190;
 pub struct BusSettings {
     /// The most requests between arrival and answer; over it a request is refused as overloaded, at once.
     pub queue: usize,
+    /// The most bytes that their commands may take as JSON, with 1 KiB for each; over it a request is refused as
+    /// overloaded, at once.
+    pub queue_bytes: usize,
     /// The most units of work in one commit.
     pub batch_commands: usize,
     /// A commit takes no further unit of work once it has this many events.
     pub batch_events: usize,
+    /// The most events in one unit of work; over it the unit is refused as overloaded. At most 32,768.
+    pub unit_events: usize,
     /// About the most aggregates in memory.
     pub cached_aggregates: usize,
     /// The most streams that load at the same time.
@@ -32,8 +39,10 @@ impl Default for BusSettings {
     fn default() -> Self {
         Self {
             queue: 32_768,
+            queue_bytes: 128 * 1024 * 1024,
             batch_commands: 2_048,
             batch_events: 8_192,
+            unit_events: MAX_UNIT_EVENTS,
             cached_aggregates: 200_000,
             loads: 12,
             key_retention: Duration::from_secs(7 * 24 * 60 * 60),

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs)]
 
+mod bounds;
 mod every_point;
 mod failures;
 mod idempotency;
