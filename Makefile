@@ -4,11 +4,13 @@
 SHELL := /bin/bash
 # Further arguments of the server, for example: make run ARGS="--feed-speed 10"
 ARGS ?=
+# How far the log grows in bench-growth; 20 million events take about 20 GB for some minutes.
+EVENTS ?= 20000000
 
-.PHONY: help run test bench fmt lint build setup clean
+.PHONY: help run test bench bench-growth fmt lint build setup clean
 
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: build ## Build and start the server with its own PostgreSQL (ARGS="…" are passed on; Ctrl-C ends it)
 	@exec target/release/daybook serve $(ARGS)
@@ -20,6 +22,10 @@ test: ## Check formatting, lints and scripts and run all tests; installs what it
 bench: ## Measure the write path; the figures go to target/bench/summary.json
 	@scripts/setup
 	@cargo bench --locked -p commands --bench write_path
+
+bench-growth: ## Measure what an append costs as the log grows to EVENTS events; adds to the same figures
+	@scripts/setup
+	@cargo bench --locked -p commands --bench growth -- --events $(EVENTS)
 
 fmt: ## Format the code
 	@cargo fmt --all

@@ -12,7 +12,8 @@ use postgres_es::{PostgresCqrs, PostgresEventRepository};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::load::{Load, own_account};
+use crate::support::load::{Load, own_account};
+use crate::support::open_loop::{Latencies, OpenLoop};
 
 /// The library's own pool has 10; more make it quicker.
 pub const CONNECTIONS: u32 = 64;
@@ -58,6 +59,22 @@ impl Peer {
             })
             .await?;
         Ok(answered.rate)
+    }
+
+    /// How long deposits take that come at a rate.
+    pub async fn latencies(
+        &self,
+        accounts: &Arc<[AccountId]>,
+        open_loop: OpenLoop,
+    ) -> anyhow::Result<Latencies> {
+        let (framework, accounts) = (Arc::clone(&self.framework), Arc::clone(accounts));
+        open_loop
+            .run(move |number| {
+                let account = own_account(&accounts, 1, 0, number).clone();
+                let framework = Arc::clone(&framework);
+                async move { deposit(&framework, &account).await }
+            })
+            .await
     }
 }
 

@@ -69,19 +69,3 @@ pub fn own_account(accounts: &[AccountId], clients: usize, client: usize, number
     let own = accounts.len() / clients;
     &accounts[client * own + number % own]
 }
-
-/// Two different accounts, spread evenly over all; the same for the same client and request.
-pub fn pair(accounts: &[AccountId], client: usize, number: usize) -> (&AccountId, &AccountId) {
-    let spread = spread(((client as u64) << 32) | number as u64);
-    let first = (spread >> 32) as usize % accounts.len();
-    let distance = 1 + (spread as u32) as usize % (accounts.len() - 1);
-    (&accounts[first], &accounts[(first + distance) % accounts.len()])
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014).
-fn spread(number: u64) -> u64 {
-    let mut z = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}

@@ -4,36 +4,62 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use commands::testing::{admin, deposit, open_account, request, transfer};
-use commands::{Bus, BusContext, Command, Outcome, Receipt};
+use commands::{Bus, BusContext, BusSettings, Command, Outcome, Receipt};
 use domain::ids::AccountId;
 use event_store::{Log, LogPosition};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::load::{Load, own_account, pair};
+use super::load::{Load, own_account};
+use super::open_loop::{Latencies, OpenLoop};
+use super::spread::Spread;
 
 /// Requests of one call while the accounts are prepared.
-const CHUNK: usize = 4_096;
+pub const CHUNK: usize = 4_096;
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Work {
-    /// One event.
+    /// One event, on accounts of the client's own.
     Deposits,
     /// Two events.
-    Transfers,
+    Transfers(Spread),
+}
+
+impl Work {
+    /// What a client asks next.
+    fn command(&self, accounts: &[AccountId], clients: usize, client: usize, number: usize) -> Command {
+        match self {
+            Self::Deposits => deposit(own_account(accounts, clients, client, number), "1.00"),
+            Self::Transfers(spread) => {
+                let (from, to) = spread.pair(accounts, client, number);
+                transfer(from, to, "1.00")
+            }
+        }
+    }
+
+    fn events(&self) -> u64 {
+        match self {
+            Self::Deposits => 1,
+            Self::Transfers(_) => 2,
+        }
+    }
 }
 
 pub struct Ours {
     pool: PgPool,
-    log: Log,
+    pub log: Log,
     bus: Bus,
 }
 
 impl Ours {
     pub async fn start(pool: PgPool) -> anyhow::Result<Self> {
+        Self::start_with(pool, BusSettings::default()).await
+    }
+
+    pub async fn start_with(pool: PgPool, settings: BusSettings) -> anyhow::Result<Self> {
         let log = Log::open(pool.clone()).await?;
-        let bus = Bus::start(BusContext::new("bench", log.clone())).await;
+        let bus = Bus::start(BusContext { settings, ..BusContext::new("bench", log.clone()) }).await;
         if !*bus.leads().borrow() {
             bail!("the bus does not lead");
         }
@@ -60,7 +86,8 @@ impl Ours {
         Ok(accounts)
     }
 
-    async fn accepted(&self, commands: impl Iterator<Item = Command>) -> anyhow::Result<Vec<Receipt>> {
+    /// Executes the commands in one call, at most [`CHUNK`] or so, each with a key of its own.
+    pub async fn accepted(&self, commands: impl Iterator<Item = Command>) -> anyhow::Result<Vec<Receipt>> {
         let key = || Uuid::now_v7().to_string();
         let requests = commands.map(|command| request(&admin(), &key(), command)).collect();
         let replies = self.bus.execute_all(requests).await.into_iter();
@@ -68,28 +95,36 @@ impl Ours {
     }
 
     /// Durable commands a second.
-    pub async fn measure(&self, accounts: &Arc<[AccountId]>, work: Work, load: Load) -> anyhow::Result<f64> {
+    pub async fn measure(&self, accounts: &Arc<[AccountId]>, work: &Work, load: Load) -> anyhow::Result<f64> {
         let before = self.log.read_head().await?;
-        let (bus, accounts) = (self.bus.clone(), Arc::clone(accounts));
+        let (bus, accounts, asked) = (self.bus.clone(), Arc::clone(accounts), work.clone());
         let answered = load
             .run(move |client, number| {
-                let command = match work {
-                    Work::Deposits => deposit(own_account(&accounts, load.clients, client, number), "1.00"),
-                    Work::Transfers => {
-                        let (from, to) = pair(&accounts, client, number);
-                        transfer(from, to, "1.00")
-                    }
-                };
-                let (bus, asked) = (bus.clone(), request(&admin(), &Uuid::now_v7().to_string(), command));
-                async move { accepted(bus.execute(asked).await?).map(|_| ()) }
+                let command = asked.command(&accounts, load.clients, client, number);
+                execute(bus.clone(), command)
             })
             .await?;
         self.check(before, work, answered.count).await?;
         Ok(answered.rate)
     }
 
+    /// How long deposits take that come at a rate.
+    pub async fn latencies(
+        &self,
+        accounts: &Arc<[AccountId]>,
+        open_loop: OpenLoop,
+    ) -> anyhow::Result<Latencies> {
+        let before = self.log.read_head().await?;
+        let (bus, accounts) = (self.bus.clone(), Arc::clone(accounts));
+        let latencies = open_loop
+            .run(move |number| execute(bus.clone(), Work::Deposits.command(&accounts, 1, 0, number)))
+            .await?;
+        self.check(before, &Work::Deposits, latencies.count).await?;
+        Ok(latencies)
+    }
+
     /// What was acknowledged is in the log, once.
-    async fn check(&self, before: LogPosition, work: Work, acknowledged: u64) -> anyhow::Result<()> {
+    async fn check(&self, before: LogPosition, work: &Work, acknowledged: u64) -> anyhow::Result<()> {
         let (events, keys, batches): (i64, i64, i64) = sqlx::query_as(
             "SELECT (SELECT count(*) FROM log.events WHERE log_position > $1), \
                     (SELECT count(*) FROM log.idempotency_keys WHERE log_position > $1), \
@@ -98,7 +133,7 @@ impl Ours {
         .bind(before.to_sql())
         .fetch_one(&self.pool)
         .await?;
-        let expected = acknowledged * if work == Work::Transfers { 2 } else { 1 };
+        let expected = acknowledged * work.events();
         if (events.unsigned_abs(), keys.unsigned_abs()) != (expected, acknowledged) {
             bail!("{acknowledged} commands were acknowledged, but there are {events} events and {keys} keys");
         }
@@ -109,6 +144,10 @@ impl Ours {
     pub async fn stop(&self) {
         self.bus.stop().await;
     }
+}
+
+async fn execute(bus: Bus, command: Command) -> anyhow::Result<()> {
+    accepted(bus.execute(request(&admin(), &Uuid::now_v7().to_string(), command)).await?).map(|_| ())
 }
 
 fn accepted(receipt: Receipt) -> anyhow::Result<Receipt> {

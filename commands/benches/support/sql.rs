@@ -7,13 +7,14 @@ use domain::ids::AccountId;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
-use crate::load::{Load, pair};
+use super::load::Load;
+use super::spread::Spread;
 
 /// Connections with which it is quickest.
 pub const CONNECTIONS: u32 = 64;
 
 /// In cents, as our events have it.
-const AMOUNT: i64 = 100;
+pub const AMOUNT: i64 = 100;
 
 const TABLES: &str = r#"
     CREATE SCHEMA plain;
@@ -53,11 +54,16 @@ impl PlainSql {
     }
 
     /// Durable transfers a second.
-    pub async fn measure(&self, accounts: &Arc<[AccountId]>, load: Load) -> anyhow::Result<f64> {
-        let (pool, accounts) = (self.pool.clone(), Arc::clone(accounts));
+    pub async fn measure(
+        &self,
+        accounts: &Arc<[AccountId]>,
+        spread: &Spread,
+        load: Load,
+    ) -> anyhow::Result<f64> {
+        let (pool, accounts, spread) = (self.pool.clone(), Arc::clone(accounts), spread.clone());
         let answered = load
             .run(move |client, number| {
-                let (from, to) = pair(&accounts, client, number);
+                let (from, to) = spread.pair(&accounts, client, number);
                 transfer(pool.clone(), from.clone(), to.clone())
             })
             .await?;
