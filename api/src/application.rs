@@ -25,6 +25,8 @@ use crate::telemetry;
 
 /// How long requests under way may take when the server stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// Nobody waits for the lease of a private cluster's server, so it need not be renewed often.
+const LEASE_OF_ONE: Duration = Duration::from_secs(10);
 /// How often the metrics are folded.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
@@ -58,12 +60,28 @@ impl Application {
                 settings.listen
             )
         })?;
+        let peer = settings.peer();
+        if let Some(peer) = &peer {
+            // The bus listens itself, and would go on trying.
+            TcpListener::bind(peer.listen).await.with_context(|| {
+                format!(
+                    "cannot listen on {} for other servers; choose another address with --peer-listen or \
+                     DAYBOOK_PEER_LISTEN",
+                    peer.listen
+                )
+            })?;
+        }
         let metrics = telemetry::metrics()?;
         let store = Store::open(&settings.store, settings.allow_unsafe_role).await?;
         let (drain, end) = (CancellationToken::new(), CancellationToken::new());
 
         let log = Log::open(store.pool.clone()).await?;
-        let bus = Bus::start(BusContext::new(node_name(&store), log.clone())).await;
+        let mut context = BusContext::new(node_name(&store), log.clone());
+        context.peer = peer;
+        if store.is_embedded() {
+            context.settings.lease_ttl = LEASE_OF_ONE;
+        }
+        let bus = Bus::start(context).await;
         let projections = projections::start(
             store.pool.clone(),
             log.clone(),

@@ -86,7 +86,7 @@ fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
 /// Opens the demo trader's account and portfolio and registers the markets, unless that was done before.
 ///
 /// # Errors
-/// When the bus does not lead in time or refuses a step.
+/// When no node decides in time, or it refuses a step.
 pub async fn set_up(bus: &Bus, log: &Log) -> anyhow::Result<()> {
     let mut missing = Vec::new();
     for (symbol, lot) in MARKETS {
@@ -97,10 +97,10 @@ pub async fn set_up(bus: &Bus, log: &Log) -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let mut leads = bus.leads();
-    tokio::time::timeout(PATIENCE, leads.wait_for(|leads| *leads)).await.context(
-        "this node does not lead, so it cannot set the demo up; is another server using this database?",
-    )??;
+    anyhow::ensure!(
+        bus.served_within(PATIENCE).await,
+        "no server that leads can be reached, so the demo cannot be set up; is another one using this database?",
+    );
 
     let account = execute(
         bus,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use commands::PeerSettings;
 use processes::feed::Speed;
 
 /// Where the log and the keys are.
@@ -27,6 +28,14 @@ pub struct ServeSettings {
     /// Where to listen
     #[arg(long, env = "DAYBOOK_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
+    /// Where to take the commands that other servers on the same database URL forward while this one leads [default: a
+    /// free port of the address of --listen; with the private cluster there are no other servers]
+    #[arg(long, env = "DAYBOOK_PEER_LISTEN", value_name = "ADDRESS")]
+    pub peer_listen: Option<SocketAddr>,
+    /// How the other servers reach that: a host, or a host and a port [default: the address itself, or this machine's
+    /// name when it is 0.0.0.0]
+    #[arg(long, env = "DAYBOOK_PEER_ADVERTISE", value_name = "HOST[:PORT]")]
+    pub peer_advertise: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would show it as the group's help")]
     pub store: StoreSettings,
@@ -93,6 +102,19 @@ impl ServeSettings {
     pub fn wants_demo(&self) -> bool {
         self.demo.unwrap_or(self.store.database_url().is_none())
     }
+
+    /// How this server and others on the same database work together; a private cluster has one server.
+    pub fn peer(&self) -> Option<PeerSettings> {
+        self.store.database_url()?;
+        let listen = self.peer_listen.unwrap_or_else(|| SocketAddr::new(self.listen.ip(), 0));
+        let given = self.peer_advertise.clone().filter(|host| !host.is_empty());
+        let advertise = given.or_else(|| listen.ip().is_unspecified().then(host_name));
+        Some(PeerSettings { listen, advertise })
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -111,6 +133,29 @@ mod tests {
             };
             assert!(example.contains(&line), "{line:?} is missing in .env.example");
         }
+    }
+
+    #[test]
+    fn servers_on_one_database_find_each_other_without_settings() {
+        use clap::{Args as _, FromArgMatches as _};
+        let peer = |arguments: &[&str]| {
+            let command = ServeSettings::augment_args(clap::Command::new("daybook"));
+            let matches = command.get_matches_from([&["daybook"], arguments].concat());
+            ServeSettings::from_arg_matches(&matches).unwrap().peer()
+        };
+        let settings = |listen: &str, advertise: Option<&str>| {
+            Some(PeerSettings { listen: listen.parse().unwrap(), advertise: advertise.map(str::to_owned) })
+        };
+        let database = ["--database-url", "postgresql://daybook_app@localhost/daybook"];
+        let with = |more: &[&'static str]| peer(&[&database[..], more].concat());
+        assert_eq!(peer(&["--peer-listen", "127.0.0.1:7070"]), None, "a private cluster has one server");
+        assert_eq!(with(&[]), settings("127.0.0.1:0", None));
+        assert_eq!(with(&["--listen", "10.0.0.1:80"]), settings("10.0.0.1:0", None));
+        assert_eq!(with(&["--listen", "0.0.0.0:80"]), settings("0.0.0.0:0", Some(&host_name())));
+        assert_eq!(
+            with(&["--peer-listen", "0.0.0.0:7070", "--peer-advertise", "daybook-1"]),
+            settings("0.0.0.0:7070", Some("daybook-1"))
+        );
     }
 
     #[test]

@@ -18,6 +18,6 @@ pub mod testing;
 pub mod unit;
 pub mod use_cases;
 
-pub use bus::{Bus, BusContext, BusSettings};
+pub use bus::{Bus, BusContext, BusSettings, PeerSettings};
 pub use principal::{Principal, Role};
 pub use request::{Answer, Command, Failure, Outcome, Receipt, Request};

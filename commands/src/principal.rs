@@ -96,7 +96,7 @@ impl std::str::FromStr for Role {
 }
 
 /// A named key or process with one role and, for traders, an owner.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Principal {
     /// Its name: the actor of the events it causes. Idempotency keys are unique within it.
     pub name: String,

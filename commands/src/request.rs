@@ -1,7 +1,8 @@
 //! Every command with its fields, and the receipt that answers it.
 //!
 //! A command is what the border has parsed: exact numbers, well-formed ids. Its JSON form is what the idempotency hash
-//! covers, so two requests are the same when they mean the same.
+//! covers, so two requests are the same when they mean the same. In that form it also travels to the node that leads, where
+//! it has the same hash again.
 
 use domain::account::AccountKind;
 use domain::ids::{AccountId, HoldId, MovementId, OrderId, PortfolioId, Symbol, TradeId};
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use crate::principal::Principal;
 
 /// A command on its way to the bus.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Request {
     /// Who asks.
     pub principal: Principal,
@@ -29,7 +30,7 @@ pub struct Request {
 }
 
 /// What can be asked.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "camelCase")]
 pub enum Command {
     /// Open an account.
@@ -81,7 +82,7 @@ pub enum Command {
 }
 
 /// See [`Command::OpenAccount`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpenAccount {
     /// Whose it will be.
     pub owner: String,
@@ -94,7 +95,7 @@ pub struct OpenAccount {
 }
 
 /// See [`Command::Deposit`] and [`Command::Withdraw`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MoneyMovement {
     /// The account.
     pub account_id: AccountId,
@@ -107,7 +108,7 @@ pub struct MoneyMovement {
 }
 
 /// See [`Command::Transfer`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transfer {
     /// Pays.
     pub from: AccountId,
@@ -122,7 +123,7 @@ pub struct Transfer {
 }
 
 /// See [`Command::PlaceHold`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlaceHold {
     /// The account.
     pub account_id: AccountId,
@@ -135,7 +136,7 @@ pub struct PlaceHold {
 }
 
 /// See [`Command::CaptureHold`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CaptureHold {
     /// The hold.
     pub hold_id: HoldId,
@@ -146,14 +147,14 @@ pub struct CaptureHold {
 }
 
 /// See [`Command::ReleaseHold`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReleaseHold {
     /// The hold.
     pub hold_id: HoldId,
 }
 
 /// See [`Command::FreezeAccount`], [`Command::UnfreezeAccount`] and [`Command::CloseAccount`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccountStatusChange {
     /// The account.
     pub account_id: AccountId,
@@ -162,7 +163,7 @@ pub struct AccountStatusChange {
 }
 
 /// See [`Command::SetOverdraftLimit`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetOverdraftLimit {
     /// The account.
     pub account_id: AccountId,
@@ -173,7 +174,7 @@ pub struct SetOverdraftLimit {
 }
 
 /// See [`Command::OpenPortfolio`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpenPortfolio {
     /// Whose it will be; also the owner of the cash account.
     pub owner: String,
@@ -184,7 +185,7 @@ pub struct OpenPortfolio {
 }
 
 /// See [`Command::DepositAsset`] and [`Command::WithdrawAsset`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AssetMovement {
     /// The portfolio.
     pub portfolio_id: PortfolioId,
@@ -199,7 +200,7 @@ pub struct AssetMovement {
 }
 
 /// See [`Command::SetRiskLimits`]; absent is unlimited.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetRiskLimits {
     /// The portfolio.
     pub portfolio_id: PortfolioId,
@@ -214,7 +215,7 @@ pub struct SetRiskLimits {
 }
 
 /// See [`Command::PlaceOrder`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlaceOrder {
     /// Holds what is sold and gets what is bought.
     pub portfolio_id: PortfolioId,
@@ -239,14 +240,14 @@ pub struct PlaceOrder {
 }
 
 /// See [`Command::CancelOrder`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CancelOrder {
     /// The order.
     pub order_id: OrderId,
 }
 
 /// See [`Command::RegisterMarket`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RegisterMarket {
     /// `BASE-QUOTE`.
     pub symbol: Symbol,
@@ -275,7 +276,7 @@ pub struct RegisterMarket {
 }
 
 /// See [`Command::HaltMarket`] and [`Command::ResumeMarket`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MarketStatusChange {
     /// The market.
     pub symbol: Symbol,
@@ -284,14 +285,14 @@ pub struct MarketStatusChange {
 }
 
 /// See [`Command::ObservePrices`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ObservePrices {
     /// At most one a market.
     pub windows: Vec<ObservedWindow>,
 }
 
 /// One fill a paper venue reports.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VenueFill {
     /// `<order>.f<n>`, numbered from 1 without gap.
     pub trade_id: TradeId,
@@ -306,7 +307,7 @@ pub struct VenueFill {
 }
 
 /// See [`Command::ReportExecution`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportExecution {
     /// The order.
     pub order_id: OrderId,
@@ -317,7 +318,7 @@ pub struct ReportExecution {
 }
 
 /// See [`Command::ExpireHolds`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExpireHolds {
     /// The account.
     pub account_id: AccountId,
@@ -361,18 +362,19 @@ pub enum Outcome {
 }
 
 /// The answer to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// What it came to.
     pub outcome: Outcome,
     /// Of the command's last event; `None` when refused, or when nothing had to change.
     pub log_position: Option<LogPosition>,
-    /// Whether this is the stored answer to an earlier request with the same key.
+    /// Whether this is the stored answer to an earlier request with the same key. That one may have been sent by this
+    /// node itself: when the leader is lost before it answers, the next one is asked again.
     pub replayed: bool,
 }
 
 /// Why there is no receipt. Nothing of this is remembered: asking again with the same key is safe and settles it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure {
     /// The principal may not do this.
     #[error("{0}")]
@@ -380,7 +382,7 @@ pub enum Failure {
     /// A limit on work in progress was reached.
     #[error("too much work in progress: try again in a moment")]
     Overloaded,
-    /// The bus does not lead, is stopping, or has lost its database.
+    /// No node that could be reached decides now: the bus is stopping, has lost its database, or another takes over.
     #[error("the write side is not available: try again with the same key")]
     Unavailable,
     /// A defect; the details are in the server's log.

@@ -10,6 +10,8 @@
 //!
 //! It panics where a test has failed anyway.
 
+use std::time::Duration;
+
 use domain::account::AccountKind;
 use domain::ids::AccountId;
 use domain::{Code, Decimal};
@@ -18,7 +20,7 @@ use event_store::embedded::testing::TestDatabase;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::bus::{Bus, BusContext, BusSettings};
+use crate::bus::{Bus, BusContext, BusSettings, PeerSettings};
 use crate::principal::{Principal, Role};
 use crate::request::{
     Answer, Command, Failure, MoneyMovement, OpenAccount, Outcome, Receipt, Request, Transfer,
@@ -60,6 +62,23 @@ impl TestBus {
     pub async fn on(database: TestDatabase, node: &str, settings: BusSettings) -> Self {
         let log = Log::open(database.app.clone()).await.expect("the log of a test database");
         let bus = Bus::start(BusContext { settings, ..BusContext::new(node, log.clone()) }).await;
+        Self { database, log, bus }
+    }
+
+    /// A node among others on a database that is there already: it forwards to the one that leads. When this returns, one
+    /// of them leads and can be reached.
+    ///
+    /// # Panics
+    /// When PostgreSQL does not answer, or no node leads.
+    pub async fn join(database: TestDatabase, node: &str, settings: BusSettings) -> Self {
+        let log = Log::open(database.app.clone()).await.expect("the log of a test database");
+        let context = BusContext {
+            settings,
+            peer: Some(PeerSettings::loopback()),
+            ..BusContext::new(node, log.clone())
+        };
+        let bus = Bus::start(context).await;
+        assert!(bus.served_within(Duration::from_secs(20)).await, "no node leads");
         Self { database, log, bus }
     }
 

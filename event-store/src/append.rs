@@ -29,8 +29,8 @@ pub use error::AppendError;
 /// How many batches of one leader are best under way at the same time, each over a connection of its own.
 pub const CONNECTIONS: usize = 4;
 
-/// By which PostgreSQL shows the connections that append.
-const APPLICATION_NAME: &str = "daybook appender";
+/// By which PostgreSQL shows the connections that append. By it a successor finds what a frozen leader has left behind.
+pub(crate) const APPLICATION_NAME: &str = "daybook appender";
 
 /// How long one append may take before its outcome counts as unknown.
 const APPEND_LIMIT: Duration = Duration::from_secs(15);
@@ -383,7 +383,13 @@ impl Appender {
             .await?
             .is_some()
         } else {
-            true
+            // It writes nothing: it has happened if it could happen now.
+            sqlx::query("SELECT FROM log.log_head WHERE epoch = $1 AND log_position = $2")
+                .bind(self.epoch)
+                .bind(batch.after.to_sql())
+                .fetch_optional(&mut *transaction)
+                .await?
+                .is_some()
         };
         transaction.rollback().await?;
         Ok(found)

@@ -38,7 +38,7 @@ pub use append::{AppendError, Appender, Settled};
 pub use batch::{Batch, CommandWrite, KeyRow};
 pub use event::{Metadata, NewEvent, RecordedEvent, StreamId};
 pub use keys::{Keys, StoredOutcome};
-pub use leadership::{Leadership, LeadershipError, Lease};
+pub use leadership::{LeaderContact, Leadership, LeadershipError, Lease, Secret};
 pub use load::{LoadError, load_events};
 pub use log::page::{EventFilter, EventPage, PageRequest};
 pub use log::{Log, LogError, LogId};

@@ -53,7 +53,8 @@ struct Checks {
 const OK: &str = "ok";
 
 impl Readiness {
-    /// Ready is: the pool's database answers, the bus leads, every projection is near the end of the log.
+    /// Ready is: the pool's database answers, the bus leads or reaches the node that does, every projection is near the end
+    /// of the log.
     pub fn new(pool: PgPool, bus: Bus, models: ReadModels) -> Self {
         Self { pool, bus, models, last: Arc::default() }
     }
@@ -67,7 +68,7 @@ impl Readiness {
             return report.clone();
         }
         let server = if is_stopping { "stopping" } else { OK };
-        let bus = if *self.bus.leads().borrow() { OK } else { "does not lead the log" };
+        let bus = if self.bus.is_served() { OK } else { "reaches no node that leads the log" };
         let checks = match tokio::time::timeout(PATIENCE, self.check_database()).await {
             Ok((database, projections)) => Checks { server, database, bus, projections },
             Err(_) => {

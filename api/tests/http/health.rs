@@ -29,7 +29,7 @@ async fn a_server_that_does_not_lead_or_stops_is_not_ready() {
     server.bus.bus.stop().await;
     let answer = server.get("/readyz").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer.json()["checks"]["bus"], "does not lead the log");
+    assert_eq!(answer.json()["checks"]["bus"], "reaches no node that leads the log");
 
     server.shutdown.cancel();
     assert_eq!(server.get("/readyz").await.json()["checks"]["server"], "stopping");

@@ -37,6 +37,8 @@ impl std::ops::Deref for TestApp {
 pub fn settings() -> ServeSettings {
     ServeSettings {
         listen: "127.0.0.1:0".parse().unwrap(),
+        peer_listen: None,
+        peer_advertise: None,
         store: StoreSettings { data_dir: ".".into(), database_url: None, migration_url: None },
         demo: Some(false),
         feed_speed: FeedSpeed(None),

@@ -33,6 +33,7 @@ use super::keys::KeyTable;
 use super::known_keys::KnownKeys;
 use super::lookup::Admission;
 use super::settings::BusSettings;
+use super::steady::Steady;
 use crate::aggregates::Aggregates;
 use crate::request::Failure;
 
@@ -93,6 +94,7 @@ pub(super) struct Decider {
     /// Where the next batch begins.
     head: LogPosition,
     last_recorded_at: Option<Timestamp>,
+    steady: Steady,
 }
 
 impl Decider {
@@ -124,6 +126,7 @@ impl Decider {
             company: Company::default(),
             head: lease.head,
             last_recorded_at: lease.last_recorded_at,
+            steady: Steady::default(),
         }
     }
 
@@ -258,9 +261,14 @@ impl Decider {
         looked_around
     }
 
-    /// max(clock, last `recorded_at`), at the precision that is kept.
+    /// max(clock, last `recorded_at`), at the precision that is kept. A clock that was set ends the reign.
     fn stamp(&mut self) -> Timestamp {
-        let clock = (self.clock)().trunc_subsecs(6);
+        let clock = self.steady.check((self.clock)(), std::time::Instant::now()).unwrap_or_else(|before| {
+            tracing::error!("the clock of this node was set by more than 500 ms; it does not lead on");
+            self.channels.deposed.cancel();
+            before
+        });
+        let clock = clock.trunc_subsecs(6);
         let now = self.last_recorded_at.map_or(clock, |last| clock.max(last));
         self.last_recorded_at = Some(now);
         now

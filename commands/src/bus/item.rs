@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use chrono::Utc;
 use domain::Timestamp;
 use event_store::StoredOutcome;
 use sha2::{Digest, Sha256};
@@ -46,7 +45,7 @@ pub(super) fn hash_alone(request: &Request) -> serde_json::Result<Asked> {
 }
 
 /// The hash of each request of a linked set: it covers the whole set and the place in it.
-pub(super) fn hash_linked(requests: &[Request]) -> serde_json::Result<Vec<Asked>> {
+pub(super) fn hash_linked(requests: &[Arc<Request>]) -> serde_json::Result<Vec<Asked>> {
     let mut set = Sha256::new();
     let mut sizes = Vec::with_capacity(requests.len());
     for request in requests {
@@ -64,7 +63,8 @@ pub(super) fn hash_linked(requests: &[Request]) -> serde_json::Result<Vec<Asked>
 /// One request and where its answer goes.
 #[derive(Debug)]
 pub(super) struct Ask {
-    pub(super) request: Box<Request>,
+    /// Shared with the call, which may have to ask again.
+    pub(super) request: Arc<Request>,
     pub(super) key: KeyId,
     pub(super) hash: CommandHash,
     /// Of its command as JSON.
@@ -114,8 +114,7 @@ impl Item {
 pub(super) type Train = VecDeque<Item>;
 
 /// The requests as units of work: one each, or all as one.
-pub(super) fn train(asks: Vec<Ask>, linked: bool, mut places: Places) -> Train {
-    let arrived = Utc::now();
+pub(super) fn train(asks: Vec<Ask>, linked: bool, mut places: Places, arrived: Timestamp) -> Train {
     let item = |asks, places| Item { asks, arrived, poisoned: false, _places: places };
     if asks.is_empty() {
         return Train::new();

@@ -1,32 +1,39 @@
 //! The command bus: from a request to its durable events and its answer.
 //!
 //! ```text
-//! execute → keys looked up → decider → committer → answer
-//!            (lookup)         │   ↑     (several on their way, in order)
-//!                             ↓   │
-//!                         cold streams
+//! execute → desk → keys looked up → decider → committer → answer
+//!     │              (lookup)         │   ↑     (several on their way, in order)
+//!     │                               ↓   │
+//!     │                           cold streams
+//!     └─── another node leads → peer → its desk → …
 //! ```
 //!
 //! One decider works through the queue on aggregates in memory, ahead of the commits; batches commit in its order. Nothing
 //! is answered before it is durable, refusals neither: they may rest on what is not. When a commit fails, everything
-//! undurable is forgotten and decided again.
+//! undurable is forgotten and decided again. Of several nodes one decides; the others forward to it ([`peer`]) and take
+//! over when it is gone ([`reign`]).
 //!
 //! **Invariants.** A key is written in the transaction of its events. Every append names the epoch of the lease it is made
-//! under. What is not durable stays in memory. Requests of one call are decided in their order.
+//! under, and every answer of the decider rests on an append. What is not durable stays in memory. Requests of one call are
+//! decided in their order.
 
 mod backoff;
+mod call;
 pub(crate) mod cold;
 mod committer;
 mod decide;
 mod decider;
+mod desk;
 mod item;
 mod keys;
 mod known_keys;
 mod lookup;
+mod peer;
 mod queue;
 mod reign;
 mod settings;
 mod states;
+mod steady;
 mod tails;
 
 use std::fmt;
@@ -35,7 +42,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chrono::Utc;
-use domain::{Code, Refusal, Timestamp};
+use domain::Timestamp;
 use event_store::{Keys, Log};
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -43,11 +50,18 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::peer::PeerSettings;
 pub use self::settings::{BusSettings, MAX_REQUESTS};
 
-use self::item::{Ask, Asked, KeyId, Train};
-use self::queue::{Places, Queue, overloaded};
+use self::call::{Call, Reply, Tried};
+use self::desk::Desk;
+use self::peer::Link;
 use crate::request::{Failure, Outcome, Receipt, Request};
+
+/// How often a request is given to a decider that is lost before it answers.
+const MOST_LOSSES: u32 = 5;
+/// Before a request is given to the next decider.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// Tells the time of decisions.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -65,6 +79,9 @@ pub struct BusContext {
     pub settings: BusSettings,
     /// Tells the time of decisions.
     pub clock: Clock,
+    /// Where it takes other nodes' commands. Absent: this is the only node, and while it does not lead, requests are
+    /// answered as unavailable.
+    pub peer: Option<PeerSettings>,
 }
 
 impl fmt::Debug for BusContext {
@@ -72,12 +89,13 @@ impl fmt::Debug for BusContext {
         f.debug_struct("BusContext")
             .field("node", &self.node)
             .field("settings", &self.settings)
+            .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
 }
 
 impl BusContext {
-    /// With the log's pool, the default limits and the system's clock.
+    /// With the log's pool, the default limits and the system's clock, alone.
     pub fn new(node: impl Into<String>, log: Log) -> Self {
         Self {
             node: node.into(),
@@ -85,11 +103,12 @@ impl BusContext {
             log,
             settings: BusSettings::default(),
             clock: Arc::new(Utc::now),
+            peer: None,
         }
     }
 }
 
-/// The command bus: a cheap handle on the one decider of this node.
+/// The command bus: a cheap handle on the one decider of the log, here or on another node.
 #[derive(Clone, Debug)]
 pub struct Bus {
     shared: Arc<Shared>,
@@ -97,13 +116,12 @@ pub struct Bus {
 
 #[derive(Debug)]
 struct Shared {
-    submitted: mpsc::UnboundedSender<Train>,
-    queue: Queue,
-    patience: Duration,
-    leads: watch::Receiver<bool>,
+    desk: Arc<Desk>,
+    /// The connection to the node that leads, when that is another.
+    link: watch::Receiver<Option<Link>>,
+    /// Whether no other node could lead.
+    alone: bool,
     epoch: watch::Receiver<Option<u64>>,
-    /// No more requests are taken.
-    closing: CancellationToken,
     stop: CancellationToken,
     reign: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
@@ -114,30 +132,29 @@ impl Drop for Shared {
     }
 }
 
-/// What a request is answered with.
-type Reply = Result<Receipt, Failure>;
-
-/// A request on arrival.
-enum Arrival {
-    /// To be decided.
-    Asked(Box<Request>, Asked),
-    /// There is nothing to decide.
-    Answered(Reply),
+/// Who decides.
+enum Way {
+    Here,
+    There(Link),
 }
 
 impl Bus {
     /// Starts the bus and tries to lead. It returns after the first attempt; while that fails it goes on trying, and
-    /// [`Bus::leads`] says when it has succeeded.
+    /// [`Bus::leads`] says when it has succeeded. Meanwhile it forwards to the node that leads, if it has peers.
     pub async fn start(context: BusContext) -> Self {
-        let BusContext { node, pool, log, settings, clock } = context;
+        let BusContext { node, pool, log, settings, clock, peer } = context;
         let settings = Arc::new(settings);
         let (submitted, to_look_up) = mpsc::unbounded_channel();
         let (admitted, admissions) = mpsc::unbounded_channel();
         let (leads, leads_now) = watch::channel(false);
         let (epoch, epoch_now) = watch::channel(None);
+        let (leader, leader_now) = watch::channel(None);
+        let (link, link_now) = watch::channel(None);
         let durable = Arc::new(AtomicU64::new(0));
         let known = watch::Sender::new(None);
         let stop = CancellationToken::new();
+        let desk = Arc::new(Desk::new(submitted, &settings, leads_now));
+        let alone = peer.is_none();
         tokio::spawn(lookup::run(
             to_look_up,
             admitted,
@@ -146,16 +163,22 @@ impl Bus {
             known.subscribe(),
             settings.patience,
         ));
+        if !alone {
+            tokio::spawn(peer::follow(node.clone(), log.log_id(), leader_now, link, stop.clone()));
+        }
         let throne = reign::Throne {
             node,
             pool,
             log,
-            settings: Arc::clone(&settings),
+            settings,
             clock,
+            peer,
+            desk: Arc::clone(&desk),
             durable,
             known,
             epoch,
             leads,
+            leader,
             stop: stop.clone(),
         };
         let (tried, first_attempt) = oneshot::channel();
@@ -164,12 +187,10 @@ impl Bus {
         let _ = first_attempt.await;
         Self {
             shared: Arc::new(Shared {
-                submitted,
-                queue: Queue::new(&settings),
-                patience: settings.patience,
-                leads: leads_now,
+                desk,
+                link: link_now,
+                alone,
                 epoch: epoch_now,
-                closing: CancellationToken::new(),
                 stop,
                 reign: tokio::sync::Mutex::new(Some(reign)),
             }),
@@ -188,17 +209,7 @@ impl Bus {
     ///
     /// A request whose key is in use by an earlier one waits for that one's answer and does not hold the others up.
     pub async fn execute_all(&self, requests: Vec<Request>) -> Vec<Result<Receipt, Failure>> {
-        let units = requests
-            .into_iter()
-            .map(|request| match check(&request) {
-                Some(answer) => Arrival::Answered(answer),
-                None => match item::hash_alone(&request) {
-                    Ok(hash) => Arrival::Asked(Box::new(request), hash),
-                    Err(error) => Arrival::Answered(unhashable(&error)),
-                },
-            })
-            .collect();
-        self.answer(units, false).await
+        self.settle(Call::new(requests.into_iter().map(Arc::new).collect(), false)).await
     }
 
     /// Decides on the requests as one unit of work: all or none. Every key's hash covers the whole set; a set that is
@@ -207,26 +218,12 @@ impl Bus {
     ///
     /// The very same set sent again gets the very same answers, those of a refused set too.
     pub async fn execute_linked(&self, requests: Vec<Request>) -> Vec<Result<Receipt, Failure>> {
-        if requests.len() == 1 {
-            return self.execute_all(requests).await;
-        }
-        let checked: Vec<_> = requests.iter().map(check).collect();
-        if checked.iter().any(Option::is_some) {
-            let linked = || refused(keys::linked_failed());
-            return counted(checked.into_iter().map(|answer| answer.unwrap_or_else(linked)).collect());
-        }
-        match item::hash_linked(&requests) {
-            Ok(hashes) => {
-                let asked = |(request, hash)| Arrival::Asked(Box::new(request), hash);
-                self.answer(requests.into_iter().zip(hashes).map(asked).collect(), true).await
-            }
-            Err(error) => requests.iter().map(|_| unhashable(&error)).collect(),
-        }
+        self.settle(Call::new(requests.into_iter().map(Arc::new).collect(), true)).await
     }
 
     /// Whether this node leads, and so decides.
     pub fn leads(&self) -> watch::Receiver<bool> {
-        self.shared.leads.clone()
+        self.shared.desk.leads()
     }
 
     /// The epoch under which this node leads; `None` while it does not. Processes that run once over all nodes work under it.
@@ -234,10 +231,19 @@ impl Bus {
         self.shared.epoch.clone()
     }
 
+    /// Whether commands are decided at this moment: this node leads, or it is connected to the one that does.
+    pub fn is_served(&self) -> bool {
+        self.way_now().is_some()
+    }
+
+    /// Waits until [`Bus::is_served`], not longer than `limit`; whether it is.
+    pub async fn served_within(&self, limit: Duration) -> bool {
+        self.wait_for_way(Instant::now() + limit).await.is_some()
+    }
+
     /// Takes no more requests, finishes those it has, gives the lease back. Takes no longer than the bus's patience.
     pub async fn stop(&self) {
-        self.shared.closing.cancel();
-        if tokio::time::timeout(self.shared.patience, self.shared.queue.emptied()).await.is_err() {
+        if !self.shared.desk.close().await {
             tracing::warn!("stopping with requests unanswered; their keys settle them");
         }
         self.shared.stop.cancel();
@@ -248,90 +254,72 @@ impl Bus {
         }
     }
 
-    /// Sends what is to be decided on its way and gathers the answers in their order.
-    async fn answer(&self, arrivals: Vec<Arrival>, linked: bool) -> Vec<Reply> {
-        let places = match self.places_for(&arrivals) {
-            Ok(places) => places,
-            Err(failure) => {
-                let answers = arrivals.into_iter().map(|arrival| match arrival {
-                    Arrival::Asked(..) => Err(failure.clone()),
-                    Arrival::Answered(answer) => answer,
-                });
-                return counted(answers.collect());
+    /// Has the open requests decided by whoever leads, and by the next one when that one is lost, within the patience.
+    async fn settle(&self, mut call: Call) -> Vec<Reply> {
+        let begun = Instant::now();
+        let deadline = begun + self.shared.desk.patience();
+        let mut losses = 0;
+        let failure = loop {
+            let open = call.open();
+            // Nobody is told of the failure when nothing is open.
+            if open.is_empty() || losses >= MOST_LOSSES || Instant::now() >= deadline {
+                break Failure::Unavailable;
             }
-        };
-        let mut asks = Vec::with_capacity(arrivals.len());
-        let mut waiting = Vec::with_capacity(arrivals.len());
-        for arrival in arrivals {
-            let (answer, receiver) = oneshot::channel();
-            waiting.push(receiver);
-            match arrival {
-                Arrival::Asked(request, Asked { hash, bytes }) => {
-                    asks.push(Ask { key: KeyId::of(&request), request, hash, bytes, found: None, answer });
+            if self.shared.alone && !*self.leads().borrow() {
+                break Failure::Unavailable;
+            }
+            // Kept as long as the requests are under way, here or at the node that leads.
+            let places = match self.shared.desk.places(&open) {
+                Ok(places) => places,
+                Err(failure) => break failure,
+            };
+            let way = match self.way_now() {
+                None => self.wait_for_way(deadline).await,
+                way => way,
+            };
+            let tried = match way {
+                None => break Failure::Unavailable,
+                Some(Way::Here) => {
+                    self.shared.desk.decide(open, call.linked, places, begun.elapsed(), deadline).await
                 }
-                // We hold the receiver.
-                Arrival::Answered(given) => drop(answer.send(given)),
+                Some(Way::There(link)) => link.ask(open, call.linked, begun.elapsed(), deadline).await,
+            };
+            let lost = tried.contains(&Tried::Lost);
+            let settled = tried.iter().all(|tried| matches!(tried, Tried::Answered(_)));
+            call.take(tried);
+            if settled || self.shared.alone {
+                break Failure::Unavailable;
+            }
+            losses += u32::from(lost);
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        };
+        counted(call.end(&failure))
+    }
+
+    fn way_now(&self) -> Option<Way> {
+        if *self.shared.desk.leads().borrow() {
+            return Some(Way::Here);
+        }
+        self.shared.link.borrow().as_ref().filter(|link| link.is_open()).cloned().map(Way::There)
+    }
+
+    /// Waits until somebody decides. `None` when nobody did until `deadline`, or when the bus stops meanwhile.
+    async fn wait_for_way(&self, deadline: Instant) -> Option<Way> {
+        let (mut leads, mut link) = (self.shared.desk.leads(), self.shared.link.clone());
+        loop {
+            leads.mark_unchanged();
+            link.mark_unchanged();
+            if let Some(way) = self.way_now() {
+                return Some(way);
+            }
+            tokio::select! {
+                Ok(()) = leads.changed() => {}
+                Ok(()) = link.changed() => {}
+                () = self.shared.desk.closing().cancelled() => return None,
+                () = tokio::time::sleep_until(deadline) => return None,
             }
         }
-        let train = item::train(asks, linked, places);
-        if !train.is_empty() && self.shared.submitted.send(train).is_err() {
-            tracing::error!("the bus has ended");
-        }
-        let deadline = Instant::now() + self.shared.patience;
-        let mut answers = Vec::with_capacity(waiting.len());
-        for receiver in waiting {
-            answers.push(match tokio::time::timeout_at(deadline, receiver).await {
-                Ok(Ok(answer)) => answer,
-                // Dropped by a bus that stepped down, or not answered in time.
-                _ => Err(Failure::Unavailable),
-            });
-        }
-        counted(answers)
     }
-
-    /// Places in the queue for what is to be decided.
-    fn places_for(&self, arrivals: &[Arrival]) -> Result<Places, Failure> {
-        let shared = &self.shared;
-        if shared.closing.is_cancelled() || !*shared.leads.borrow() {
-            return Err(Failure::Unavailable);
-        }
-        if arrivals.len() > MAX_REQUESTS {
-            return Err(overloaded("call_requests"));
-        }
-        let asked = arrivals.iter().filter_map(|arrival| match arrival {
-            Arrival::Asked(_, asked) => Some(asked.bytes),
-            Arrival::Answered(_) => None,
-        });
-        let (requests, bytes) = asked.fold((0, 0), |(requests, all), bytes| (requests + 1, all + bytes));
-        shared.queue.enter(requests, bytes)
-    }
-}
-
-/// What can be said before anything is decided.
-fn check(request: &Request) -> Option<Reply> {
-    if let Err(refusal) = request.principal.authorise(&request.command) {
-        return Some(Err(Failure::Forbidden(refusal)));
-    }
-    let key = &request.idempotency_key;
-    if (1..=128).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return None;
-    }
-    Some(refused(
-        Refusal::new(
-            Code::InvalidIdempotencyKey,
-            "an idempotency key has 1 to 128 printable ASCII characters; a UUID is a good one",
-        )
-        .at("idempotencyKey"),
-    ))
-}
-
-fn refused(refusal: Refusal) -> Reply {
-    Ok(Receipt { outcome: Outcome::Refused(refusal), log_position: None, replayed: false })
-}
-
-fn unhashable(error: &serde_json::Error) -> Reply {
-    tracing::error!(%error, "a command has no JSON form");
-    Err(Failure::Internal)
 }
 
 /// Counts refusals and failures by their code, on the way out.

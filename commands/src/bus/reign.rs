@@ -1,4 +1,4 @@
-//! Leading: acquires the lease, decides under it until it is lost, and tries again.
+//! Leading: acquires the lease, decides under it until it is lost, and tries again. Meanwhile it looks who else leads.
 //!
 //! Safety does not rest on this file: an append names its epoch, so a node that does not know yet that it is deposed
 //! changes nothing.
@@ -9,18 +9,24 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use event_store::{Appender, Keys, Leadership, LeadershipError, Lease, Log};
+use event_store::{Appender, Keys, LeaderContact, Leadership, LeadershipError, Lease, Log, Secret};
 use futures::FutureExt;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Clock;
 use super::backoff::Backoff;
 use super::decider::{Channels, Decider, End};
+use super::desk::Desk;
 use super::known_keys::KnownKeys;
 use super::lookup::Admission;
+use super::peer::{self, Door, PeerSettings};
 use super::settings::BusSettings;
 use super::{committer, states};
 
@@ -29,6 +35,10 @@ const PRUNE_CHUNK: u32 = 2_000;
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// What is left for giving the lease back when PostgreSQL does not answer.
 const RELEASE_LIMIT: Duration = Duration::from_secs(3);
+/// Before the port for other nodes is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+/// The lease is renewed so many times before it runs out, so that some of them may fail.
+const RENEWALS: u32 = 5;
 /// States of long streams that wait to be written.
 const STATES_WAITING: usize = 64;
 
@@ -44,6 +54,12 @@ pub(super) struct Throne {
     pub(super) known: watch::Sender<Option<Arc<KnownKeys>>>,
     pub(super) epoch: watch::Sender<Option<u64>>,
     pub(super) leads: watch::Sender<bool>,
+    /// Where other nodes' commands are taken; absent when there are no other nodes.
+    pub(super) peer: Option<PeerSettings>,
+    /// Takes what other nodes forward.
+    pub(super) desk: Arc<Desk>,
+    /// The other node that leads, as far as is known; absent while this one does.
+    pub(super) leader: watch::Sender<Option<LeaderContact>>,
     pub(super) stop: CancellationToken,
 }
 
@@ -54,37 +70,85 @@ impl Throne {
         mut admissions: mpsc::UnboundedReceiver<Admission>,
         tried: oneshot::Sender<()>,
     ) {
-        let clock = Arc::clone(&self.clock);
-        let leadership = Leadership::with_clock(self.pool.clone(), move || clock());
         let mut tried = Some(tried);
+        // Of its own: neither a busy pool nor a locked head keeps the lease from being renewed in time.
+        let pool = lease_pool(&self.pool);
+        let clock = Arc::clone(&self.clock);
+        let mut leadership = Leadership::with_clock(pool.clone(), move || clock());
+        let secret = watch::Sender::new(None);
+        let stop_serving = CancellationToken::new();
+        let mut serving: Option<JoinHandle<()>> = None;
+        if let Some(peer) = &self.peer {
+            let Some(Some((listener, address))) =
+                self.stop.run_until_cancelled(open(peer, &mut tried, &mut admissions)).await
+            else {
+                return;
+            };
+            leadership = leadership.reachable_at(address);
+            let door =
+                Door { log: self.log.log_id(), desk: Arc::clone(&self.desk), secret: secret.subscribe() };
+            serving = Some(tokio::spawn(peer::serve(listener, door, stop_serving.clone())));
+        }
+        self.seek(&leadership, &secret, &mut admissions, &mut tried).await;
+        stop_serving.cancel();
+        if let Some(serving) = serving
+            && let Err(error) = serving.await
+        {
+            tracing::error!(%error, "other nodes were not served in order");
+        }
+        pool.close().await;
+    }
+
+    async fn seek(
+        &self,
+        leadership: &Leadership,
+        secret: &watch::Sender<Option<Secret>>,
+        admissions: &mut mpsc::UnboundedReceiver<Admission>,
+        tried: &mut Option<oneshot::Sender<()>>,
+    ) {
+        metrics::gauge!("daybook_bus_leads").set(0.0);
         let mut backoff = Backoff::endless();
         while !self.stop.is_cancelled() {
             let won = tokio::select! {
                 () = self.stop.cancelled() => break,
-                won = self.win(&leadership) => won,
-                () = refuse_all(&mut admissions) => break,
+                won = self.win(leadership) => won,
+                () = refuse_all(admissions) => break,
             };
             if let Some((lease, appender)) = won {
                 backoff = Backoff::endless();
-                self.reign(&leadership, &lease, appender, &mut admissions, &mut tried).await;
+                self.leader.send_replace(None);
+                secret.send_replace(lease.secret().cloned());
+                self.reign(leadership, &lease, appender, admissions, tried).await;
+                secret.send_replace(None);
                 let released = leadership.release(lease);
                 if !matches!(tokio::time::timeout(RELEASE_LIMIT, released).await, Ok(Ok(()))) {
                     tracing::warn!("the lease could not be given back; it runs out by itself");
                 }
             }
             tried.take();
-            let pause = backoff.pause();
+            let pause = if self.peer.is_some() { peer::LOOK_EVERY } else { backoff.pause() };
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = tokio::time::sleep(pause) => {}
-                () = refuse_all(&mut admissions) => break,
+                () = refuse_all(admissions) => break,
             }
         }
     }
 
-    /// Tries once to get the lease and a connection to append over.
+    /// Tries once to get the lease and a connection to append over. Looks first, so that a node that only follows writes
+    /// nothing.
     async fn win(&self, leadership: &Leadership) -> Option<(Lease, Appender)> {
-        let lease = match leadership.acquire(&self.node, self.settings.lease_ttl).await {
+        let tried = async {
+            if self.another_leads(leadership).await? {
+                return Ok(None);
+            }
+            let lease = leadership.acquire(&self.node, self.settings.lease_ttl).await?;
+            if lease.is_none() {
+                self.another_leads(leadership).await?;
+            }
+            Ok::<_, LeadershipError>(lease)
+        };
+        let lease = match tried.await {
             Ok(lease) => lease?,
             Err(error) => {
                 tracing::warn!(%error, "this node cannot lead now");
@@ -98,6 +162,20 @@ impl Throne {
                 None
             }
         }
+    }
+
+    /// Whether another node holds the lease; tells where it is.
+    async fn another_leads(&self, leadership: &Leadership) -> Result<bool, LeadershipError> {
+        let current = leadership.current().await?;
+        if !current.holds || current.node.as_ref() == Some(&self.node) {
+            return Ok(false);
+        }
+        self.leader.send_if_modified(|known| {
+            let is_new = *known != current.contact;
+            *known = current.contact;
+            is_new
+        });
+        Ok(true)
     }
 
     async fn reign(
@@ -117,7 +195,7 @@ impl Throne {
         let beside = [
             tokio::spawn(committer::run(appender, to_commit, commits, due)),
             tokio::spawn(states::run(self.pool.clone(), due_states)),
-            tokio::spawn(renew(leadership.clone(), lease.clone(), deposed.clone())),
+            tokio::spawn(renew(leadership.clone(), lease.clone(), deposed.clone(), self.peer.is_some())),
             tokio::spawn(read_keys_in(Arc::clone(&known), Keys::new(self.pool.clone()))),
             tokio::spawn(prune(
                 Keys::new(self.pool.clone()),
@@ -139,9 +217,11 @@ impl Throne {
         tracing::info!(epoch = lease.epoch(), head = %lease.head, "this node leads");
         self.epoch.send_replace(Some(lease.epoch()));
         self.leads.send_replace(true);
+        metrics::gauge!("daybook_bus_leads").set(1.0);
         tried.take();
         let end = AssertUnwindSafe(decider.run(admissions)).catch_unwind().await;
         self.leads.send_replace(false);
+        metrics::gauge!("daybook_bus_leads").set(0.0);
         self.epoch.send_replace(None);
         self.known.send_replace(None);
         match end {
@@ -165,22 +245,62 @@ async fn read_keys_in(known: Arc<KnownKeys>, keys: Keys) {
     known.read_in(&keys).await;
 }
 
-/// Extends the lease in time, and says when it is lost.
-async fn renew(leadership: Leadership, lease: Lease, deposed: CancellationToken) {
-    let period = lease.ttl() / 3;
+/// Connections for the lease alone.
+fn lease_pool(pool: &PgPool) -> PgPool {
+    let options = pool.connect_options().as_ref().clone().application_name("daybook lease");
+    PgPoolOptions::new()
+        .max_connections(1)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .acquire_timeout(Duration::from_secs(2))
+        .connect_lazy_with(options.options([("statement_timeout", "2s")]))
+}
+
+/// Listens for other nodes. What is asked meanwhile is not kept waiting.
+async fn open(
+    peer: &PeerSettings,
+    tried: &mut Option<oneshot::Sender<()>>,
+    admissions: &mut mpsc::UnboundedReceiver<Admission>,
+) -> Option<(TcpListener, String)> {
     loop {
-        tokio::time::sleep(period).await;
-        match leadership.renew(&lease).await {
-            Ok(()) => {}
-            // The epoch still protects the log; appends go on as soon as PostgreSQL answers.
-            Err(LeadershipError::Database(error)) => {
-                tracing::warn!(%error, "the lease cannot be renewed now")
-            }
+        match peer.open().await {
+            Ok(opened) => return Some(opened),
             Err(error) => {
+                tracing::error!(%error, listen = %peer.listen, "cannot listen for other nodes, so this one does not lead");
+            }
+        }
+        tried.take();
+        tokio::select! {
+            () = tokio::time::sleep(LISTEN_AGAIN) => {}
+            () = refuse_all(admissions) => return None,
+        }
+    }
+}
+
+/// Extends the lease in time, and says when it is lost. With other nodes it counts as lost when it could not be extended
+/// until its end: one of them may lead, and the processes that run once over all nodes have to end here.
+async fn renew(leadership: Leadership, lease: Lease, deposed: CancellationToken, others: bool) {
+    let mut until = Instant::now() + lease.ttl();
+    loop {
+        tokio::time::sleep(lease.ttl() / RENEWALS).await;
+        let asked = Instant::now();
+        match tokio::time::timeout(lease.ttl(), leadership.renew(&lease)).await {
+            Ok(Ok(())) => until = asked + lease.ttl(),
+            // The epoch still protects the log; appends go on as soon as PostgreSQL answers.
+            Ok(Err(LeadershipError::Database(error))) => {
+                tracing::warn!(%error, "the lease cannot be renewed now");
+            }
+            Err(_) => tracing::warn!("the lease cannot be renewed now: PostgreSQL does not answer"),
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "the lease is lost");
                 deposed.cancel();
                 return;
             }
+        }
+        if others && Instant::now() >= until {
+            tracing::warn!("the lease has run out before it could be renewed");
+            deposed.cancel();
+            return;
         }
     }
 }

@@ -27,7 +27,8 @@ pub struct BusSettings {
     pub loads: usize,
     /// How long a key's answer is kept.
     pub key_retention: Duration,
-    /// How long the lease holds without a sign of life.
+    /// How long the lease holds without a sign of life: what a take-over from a leader that is gone waits for. It is
+    /// renewed five times as often.
     pub lease_ttl: Duration,
     /// How long a request waits for its answer before it is answered as unavailable.
     pub patience: Duration,
@@ -46,7 +47,7 @@ impl Default for BusSettings {
             cached_aggregates: 200_000,
             loads: 12,
             key_retention: Duration::from_secs(7 * 24 * 60 * 60),
-            lease_ttl: Duration::from_secs(6),
+            lease_ttl: Duration::from_millis(2_500),
             patience: Duration::from_secs(10),
             snapshot_every: 500,
         }
