@@ -3,6 +3,9 @@
 #![allow(missing_docs)]
 
 mod forwarding;
+mod journal;
+mod node;
+mod taking_over;
 
 use std::time::Duration;
 
