@@ -9,6 +9,7 @@
 //! | [`position`], [`event`], [`batch`] | the vocabulary: places, events, what is appended |
 //! | [`append`] | the one connection that writes |
 //! | [`log`] | reading and following, the tail buffer, pages for an auditor |
+//! | [`announcements`] | what nodes tell each other by `NOTIFY` |
 //! | [`leadership`] | the lease and its epoch |
 //! | [`load`], [`snapshots`] | cold loads of one stream |
 //! | [`keys`] | what commands answered |
@@ -18,6 +19,7 @@
 //! | [`clean`] | text that PostgreSQL can keep |
 //! | [`embedded`] | the private cluster it lives in by default |
 
+pub mod announcements;
 pub mod append;
 pub mod backup;
 pub mod batch;

@@ -73,7 +73,7 @@ struct Inner {
     log_id: LogId,
     tail: RwLock<Tail>,
     head: watch::Sender<LogPosition>,
-    /// Appenders of this process. While there is one, announcements tell it nothing that it does not publish itself.
+    /// Appenders of this process. While there is one, it publishes most of what is announced itself.
     appenders: AtomicUsize,
     tasks: RwLock<Vec<AbortHandle>>,
 }

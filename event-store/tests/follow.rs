@@ -4,8 +4,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Writer, event, one, until};
-use event_store::{Log, LogError, LogPosition, RecordedEvent};
+use common::{Writer, event, lead, one, until};
+use event_store::{Appender, Batch, Log, LogError, LogPosition, RecordedEvent};
 use futures::{Stream, StreamExt};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -58,21 +58,67 @@ async fn another_node_is_woken_by_the_announcement_of_an_append() {
     let mut writer = Writer::start().await;
     // No poll helps within this test's time.
     let other = Log::open_with_poll(writer.database.app.clone(), Duration::from_secs(3_600)).await.unwrap();
-    let superuser = writer.database.superuser.clone();
-    until(|| async {
-        let listening: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'",
-        )
-        .fetch_one(&superuser)
-        .await
-        .unwrap();
-        listening == 2
-    })
-    .await;
+    until_listening(&writer, 2).await;
     let mut subscription = other.subscribe(LogPosition::ZERO);
     append_counts(&mut writer, "a", 1..=2).await;
     assert_eq!(next(&mut subscription).await, [1, 2]);
     assert_eq!(other.head(), LogPosition(2));
+}
+
+/// Returns when so many sessions of this database listen.
+async fn until_listening(writer: &Writer, sessions: i64) {
+    until(|| async {
+        let listening: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+        )
+        .fetch_one(&writer.database.superuser)
+        .await
+        .unwrap();
+        listening == sessions
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listener_that_was_cut_off_reads_what_it_missed_as_soon_as_it_listens_again() {
+    let mut writer = Writer::start().await;
+    // No poll helps within this test's time.
+    let other = Log::open_with_poll(writer.database.app.clone(), Duration::from_secs(3_600)).await.unwrap();
+    let mut subscription = other.subscribe(LogPosition::ZERO);
+    for round in 1..=5 {
+        until_listening(&writer, 2).await;
+        sqlx::query(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+             WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+        )
+        .execute(&writer.database.superuser)
+        .await
+        .unwrap();
+        append_counts(&mut writer, "a", round..=round).await;
+        assert_eq!(next(&mut subscription).await, [round]);
+    }
+}
+
+#[tokio::test]
+async fn a_deposed_leader_that_still_has_its_appender_follows_the_new_one() {
+    let mut writer = Writer::start().await;
+    append_counts(&mut writer, "a", 1..=1).await;
+    // No poll helps within this test's time.
+    let deposed = Log::open_with_poll(writer.database.app.clone(), Duration::from_secs(3_600)).await.unwrap();
+    let _appender = Appender::connect(&deposed, &writer.lease).await.unwrap();
+    until_listening(&writer, 2).await;
+    let lease = lead(&writer.database, "node-2").await;
+    let mut successor = Appender::connect(&writer.log, &lease).await.unwrap();
+    let mut subscription = deposed.subscribe(LogPosition(1));
+    for position in 2..=4 {
+        let batch = Batch {
+            after: LogPosition(position - 1),
+            recorded_at: chrono::Utc::now(),
+            commands: vec![one(vec![event("a", position)])],
+        };
+        successor.append(&batch).await.unwrap();
+        assert_eq!(next(&mut subscription).await, [position]);
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
-//! What has just changed in the read models, for those in this process who watch.
+//! What has just changed in the read models, for those who watch, on the node that folds and on the others.
 
 use std::sync::Arc;
 
 use domain::ids::{AccountId, OrderId, PortfolioId, Symbol};
 use event_store::LogPosition;
+use serde::{Deserialize, Serialize};
 
 /// One thing whose read model has changed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Changed {
     /// An account: its balance, status or limits. Its entries and holds change with it.
     Account(AccountId),
@@ -23,7 +25,7 @@ pub enum Changed {
     Market(Symbol),
     /// There are new trades on an internal market.
     Trades(Symbol),
-    /// Another process folds: anything may have changed.
+    /// Anything may have changed: it was too much to tell, or was not heard.
     Unknown,
 }
 

@@ -59,7 +59,7 @@ pub fn names() -> Vec<&'static str> {
 pub struct RunningProjections {
     models: ReadModels,
     changes: broadcast::Sender<Changes>,
-    leader: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// Starts to fold and to answer. Returns when the read models are there to be asked; they may still be behind.
@@ -78,9 +78,8 @@ pub async fn start(
     let (changes, _) = broadcast::channel(CHANGES_KEPT);
     let (progress, watching) = watch::channel(engine::Progress::default());
     let models = ReadModels::new(pool.clone(), log.clone(), Some(watching), settings.patience);
-    let leader = engine::Leader { pool, log, progress, changes: changes.clone(), shutdown };
-    let leader = tokio::spawn(leader.run());
-    Ok(RunningProjections { models, changes, leader })
+    let leader = engine::Leader::new(pool, log, progress, changes.clone(), shutdown);
+    Ok(RunningProjections { models, changes, tasks: leader.start() })
 }
 
 impl RunningProjections {
@@ -96,7 +95,9 @@ impl RunningProjections {
 
     /// Waits until everything has ended, after the shutdown.
     pub async fn stopped(self) {
-        // A panic in the engine has been reported already.
-        let _ = self.leader.await;
+        for task in self.tasks {
+            // A panic in the engine has been reported already.
+            let _ = task.await;
+        }
     }
 }

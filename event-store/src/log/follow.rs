@@ -5,11 +5,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::{PgListener, PgPoolOptions};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::Inner;
+use crate::announcements::{Heard, Listener};
 use crate::{LogError, LogPosition};
 
 /// The channel on which an append announces its end, as digits.
@@ -17,24 +17,40 @@ const CHANNEL: &str = "log_appended";
 
 /// Above this distance the tail buffer starts anew at the head; whoever is behind reads the database.
 const MAX_CATCH_UP: u64 = 8_192;
+/// How long an appender of this process may take to publish what was announced. Another node's event is read after it:
+/// an appender may be deposed and not know it yet.
+const OWN_PUBLISH: Duration = Duration::from_millis(100);
+/// How long the database may take to answer, before it is asked over another connection.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn start(inner: &Arc<Inner>, poll: Duration) -> Vec<AbortHandle> {
     let announced = watch::Sender::new(LogPosition::ZERO);
     let seen = announced.subscribe();
+    let missed = Arc::new(Notify::new());
     vec![
-        tokio::spawn(listen(inner.pool.clone(), announced)).abort_handle(),
-        tokio::spawn(catch_up(Arc::downgrade(inner), seen, poll)).abort_handle(),
+        tokio::spawn(listen(inner.pool.clone(), announced, Arc::clone(&missed))).abort_handle(),
+        tokio::spawn(catch_up(Arc::downgrade(inner), seen, missed, poll)).abort_handle(),
     ]
 }
 
-/// Passes announcements on. A lost connection loses some of them; the poll makes up for that.
-async fn listen(pool: PgPool, announced: watch::Sender<LogPosition>) {
+/// Passes announcements on. What was lost while there was no connection is read as soon as there is one; the poll finds
+/// it, too.
+async fn listen(pool: PgPool, announced: watch::Sender<LogPosition>, missed: Arc<Notify>) {
+    let mut listener = Listener::new(&pool, CHANNEL, "daybook listener");
     let listening = async {
         loop {
-            if let Err(error) = listen_once(&pool, &announced).await {
-                tracing::debug!(%error, "listening for appends failed, trying again");
+            match listener.next().await {
+                Heard::Listening { .. } => missed.notify_one(),
+                Heard::Lost => {}
+                Heard::Said(payload) => {
+                    let Ok(position) = payload.parse::<LogPosition>() else { continue };
+                    announced.send_if_modified(|newest| {
+                        let advances = *newest < position;
+                        *newest = position.max(*newest);
+                        advances
+                    });
+                }
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };
     tokio::select! {
@@ -43,36 +59,18 @@ async fn listen(pool: PgPool, announced: watch::Sender<LogPosition>) {
     }
 }
 
-async fn listen_once(pool: &PgPool, announced: &watch::Sender<LogPosition>) -> Result<(), sqlx::Error> {
-    // A connection of its own: one of the caller's pool would be missing there, and would go back to it in the middle
-    // of a message when this task is ended.
-    let options = pool.connect_options().as_ref().clone().application_name("daybook listener");
-    let own = PgPoolOptions::new()
-        .max_connections(1)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .acquire_timeout(Duration::from_secs(5))
-        .connect_lazy_with(options);
-    let mut listener = PgListener::connect_with(&own).await?;
-    listener.listen(CHANNEL).await?;
-    loop {
-        let notification = listener.recv().await?;
-        if let Ok(position) = notification.payload().parse::<LogPosition>() {
-            announced.send_if_modified(|newest| {
-                let advances = *newest < position;
-                *newest = position.max(*newest);
-                advances
-            });
-        }
-    }
-}
-
-async fn catch_up(inner: Weak<Inner>, mut announced: watch::Receiver<LogPosition>, poll: Duration) {
+async fn catch_up(
+    inner: Weak<Inner>,
+    mut announced: watch::Receiver<LogPosition>,
+    missed: Arc<Notify>,
+    poll: Duration,
+) {
     let mut ticks = tokio::time::interval(poll);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let ticked = tokio::select! {
             _ = ticks.tick() => true,
+            () = missed.notified() => true,
             changed = announced.changed() => {
                 if changed.is_err() {
                     return;
@@ -85,21 +83,31 @@ async fn catch_up(inner: Weak<Inner>, mut announced: watch::Receiver<LogPosition
             return;
         }
         let position = *announced.borrow_and_update();
-        if let Err(error) = inner.catch_up(ticked, position).await {
-            tracing::warn!(%error, "the end of the log cannot be read, trying again");
+        match tokio::time::timeout(PATIENCE, inner.catch_up(ticked, position)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the end of the log cannot be read, trying again"),
+            Err(_) => tracing::warn!("the end of the log is not answered in time, trying again"),
         }
     }
 }
 
 impl Inner {
+    /// Whether the head this process knows gets to the position in time.
+    async fn reaches(&self, position: LogPosition, limit: Duration) -> bool {
+        let mut heads = self.head.subscribe();
+        let reached = heads.wait_for(|head| *head >= position);
+        matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)))
+    }
+
     async fn catch_up(&self, ticked: bool, announced: LogPosition) -> Result<(), LogError> {
-        // An appender of this process publishes the same events itself, a moment later.
-        let own = self.appenders.load(Ordering::SeqCst) > 0;
         let target = if ticked {
             self.read_head().await?
-        } else if own {
-            return Ok(());
         } else {
+            // An appender of this process publishes the same events itself, a moment later.
+            let own = self.appenders.load(Ordering::SeqCst) > 0;
+            if own && self.reaches(announced, OWN_PUBLISH).await {
+                return Ok(());
+            }
             announced
         };
         loop {

@@ -2,11 +2,11 @@
 //! commits together with that checkpoint.
 //!
 //! One process leads: it holds an advisory lock over the connection it writes through, so losing the connection loses
-//! both. Others watch the checkpoint and take over. A projection that cannot fold a command is left where it is, with
-//! the reason, and the others go on. A batch that changes no row moves the checkpoint in memory at once and in the
-//! database now and then.
+//! both ([`folder`]). Others hear each move of the checkpoint ([`announce`](super::announce)) and take over. A projection
+//! that cannot fold a command is left where it is, with the reason, and the others go on. A batch that changes no row
+//! moves the checkpoint in memory and for those who listen at once, and in the database now and then.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,24 +14,31 @@ use event_store::{Log, LogPosition, RecordedEvent};
 use futures::{Stream, StreamExt as _};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::checkpoint::{self, Checkpoints, LEADER_LOCK, LIVE};
+use super::announce::{Announcer, Moved};
+use super::checkpoint::{self, LIVE};
+use super::folder::Reign;
+use super::group::{Group, Member};
+use super::progress::{Progress, ProjectionProgress};
 use super::sql::run;
-use super::{EngineError, Stop, batch, rebuild, sql};
+use super::{EngineError, folder, rebuild};
 use crate::changes::{Changed, Changes};
-use crate::fold::{Command, Folding, Model, commands_of};
+use crate::fold::{Command, Model, commands_of};
 use crate::models;
 
 /// Events that fold and commit together, about.
 const BATCH_EVENTS: usize = 4_000;
-/// Rows kept in memory between batches, per projection.
-const MEMORY_ROWS: usize = 20_000;
-/// How often is looked whether a projection was replaced, and whether somebody leads.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often is looked whether a projection was replaced, and whether somebody leads. It also shows that the leader lives.
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 /// How long the checkpoint in the database may stay behind while nothing changes.
 const IDLE_WRITE: Duration = Duration::from_secs(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long the database may take for a look or a connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take to fold and write a batch: longer than it waits for a lock.
+const BATCH_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Read models can be folded again, so their commits need not wait for the disk: what a crash loses is the newest
 /// checkpoint together with its rows.
@@ -39,40 +46,8 @@ const SESSION: &str = "SET synchronous_commit = off; \
      SET lock_timeout = '30s'; \
      SET idle_in_transaction_session_timeout = '10min'";
 
-/// How far a projection is, as this process knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ProjectionProgress {
-    /// With the others.
-    Live,
-    /// Not yet readable.
-    Building,
-    /// Left behind there.
-    Stopped(LogPosition, Arc<str>),
-}
-
-/// How far the projections are, as this process knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Progress {
-    /// Whether this process folds: then the checkpoint may be ahead of the database's.
-    pub(crate) leading: bool,
-    /// The common checkpoint.
-    pub(crate) log_position: LogPosition,
-    /// The same as it was last written to the database.
-    pub(crate) written: LogPosition,
-    /// By name.
-    pub(crate) projections: BTreeMap<&'static str, ProjectionProgress>,
-}
-
-impl Progress {
-    /// How far a projection is; `None` while it cannot be read.
-    pub(crate) fn of(&self, projection: &str) -> Option<LogPosition> {
-        match self.projections.get(projection)? {
-            ProjectionProgress::Live => Some(self.log_position),
-            ProjectionProgress::Stopped(position, _) => Some(*position),
-            ProjectionProgress::Building => None,
-        }
-    }
-}
+/// A transaction that the live read models wait for does not outlive a client that is frozen in the middle of it.
+pub(super) const SHORT_TRANSACTIONS: &str = "SET idle_in_transaction_session_timeout = '4s'";
 
 /// The projection with this name.
 pub(super) fn known(name: &str) -> Result<Model, EngineError> {
@@ -91,30 +66,15 @@ pub(super) async fn connect(pool: &PgPool) -> Result<PgConnection, sqlx::Error> 
 }
 
 /// Folds whenever this process leads.
+#[derive(Clone)]
 pub(crate) struct Leader {
-    pub(crate) pool: PgPool,
-    pub(crate) log: Log,
-    pub(crate) progress: watch::Sender<Progress>,
-    pub(crate) changes: broadcast::Sender<Changes>,
-    pub(crate) shutdown: CancellationToken,
-}
-
-/// A projection that folds, with what it keeps in memory.
-struct Member {
-    model: Model,
-    folding: Box<dyn Folding>,
-    stopped: Option<(LogPosition, String)>,
-}
-
-/// The members between two looks at the database.
-struct Group {
-    members: Vec<Member>,
-    /// The common checkpoint, in memory.
-    position: LogPosition,
-    /// The same in the database.
-    written: LogPosition,
-    written_at: Instant,
-    generation: i64,
+    pub(super) pool: PgPool,
+    log: Log,
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) changes: broadcast::Sender<Changes>,
+    pub(super) shutdown: CancellationToken,
+    pub(super) announcer: Announcer,
+    pub(super) reign: Reign,
 }
 
 /// Why following ended.
@@ -122,14 +82,34 @@ enum End {
     Shutdown,
     /// Checkpoints were moved by somebody else: look at them again.
     Reload,
+    /// Somebody else leads.
+    Deposed,
 }
 
 impl Leader {
+    pub(crate) fn new(
+        pool: PgPool,
+        log: Log,
+        progress: watch::Sender<Progress>,
+        changes: broadcast::Sender<Changes>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let (announcer, reign) = (Announcer::default(), Reign::default());
+        Self { pool, log, progress, changes, shutdown, announcer, reign }
+    }
+
+    /// Starts to fold or to hear of it, until the shutdown.
+    pub(crate) fn start(self) -> Vec<JoinHandle<()>> {
+        let announcing = self.announcer.clone().run(self.pool.clone(), self.shutdown.clone());
+        vec![tokio::spawn(announcing), tokio::spawn(self.clone().hear()), tokio::spawn(self.run())]
+    }
+
     /// Runs until the shutdown.
-    pub(crate) async fn run(self) {
+    async fn run(self) {
         let mut pause = Duration::from_millis(100);
         while !self.shutdown.is_cancelled() {
             let led = self.lead_or_watch().await;
+            self.reign.end();
             self.progress.send_modify(|progress| progress.leading = false);
             match led {
                 Ok(()) => pause = Duration::from_millis(100),
@@ -147,71 +127,102 @@ impl Leader {
     }
 
     async fn lead_or_watch(&self) -> Result<(), EngineError> {
-        let mut connection = connect(&self.pool).await?;
-        checkpoint::set_up(&mut connection, self.log.log_id(), self.log.read_head().await?).await?;
-        let mut building = Building::default();
+        let mut connection = in_time(PATIENCE, connect(&self.pool)).await?;
+        run(&mut connection, SHORT_TRANSACTIONS).await?;
+        in_time(PATIENCE, async {
+            checkpoint::set_up(&mut connection, self.log.log_id(), self.log.read_head().await?).await
+        })
+        .await?;
         loop {
-            let leads: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-                .bind(LEADER_LOCK)
-                .fetch_one(&mut connection)
-                .await?;
-            if leads {
+            let leads = in_time(PATIENCE, async {
+                self.watch(&mut connection).await?;
+                folder::try_to_fold(&mut connection).await
+            });
+            if leads.await? {
                 break;
             }
-            self.watch(&mut connection).await?;
             tokio::select! {
                 () = self.shutdown.cancelled() => return Ok(()),
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
-        loop {
-            match self.lead(&mut connection, &mut building).await? {
-                End::Shutdown => return Ok(()),
-                End::Reload => {}
+        let session = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+        let deposed = self.reign.begin(session);
+        metrics::gauge!("daybook_projection_folds").set(1.0);
+        let mut building = Building::default();
+        let led = loop {
+            let end = tokio::select! {
+                led = self.lead(&mut connection, session, &mut building) => led,
+                () = deposed.cancelled() => Ok(End::Deposed),
+            };
+            match end {
+                Ok(End::Reload) => {}
+                Ok(End::Shutdown) => break Ok(()),
+                Ok(End::Deposed) => {
+                    tracing::info!("another node folds the projections now");
+                    break Ok(());
+                }
+                Err(error) => break Err(error),
             }
-        }
+        };
+        metrics::gauge!("daybook_projection_folds").set(0.0);
+        led
     }
 
-    /// Tells this process what another one has folded.
-    async fn watch(&self, connection: &mut PgConnection) -> Result<(), EngineError> {
+    /// Takes over what the database says, and tells those who watch if it is news.
+    pub(super) async fn watch(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let (before, written) = {
+            let progress = self.progress.borrow();
+            (progress.log_position, progress.written)
+        };
         let checkpoints = checkpoint::read(connection).await?;
-        let before = self.progress.borrow().log_position;
-        self.publish(&checkpoints, false);
-        if checkpoints.log_position > before {
-            let changed = Arc::from([Changed::Unknown]);
-            let _ = self.changes.send(Changes { log_position: checkpoints.log_position, changed });
+        let mut news = None;
+        self.progress.send_if_modified(|progress| {
+            // It may have begun to lead meanwhile, and then knows better.
+            if progress.leading {
+                return false;
+            }
+            let known = progress.clone();
+            progress.take_over(&checkpoints, written);
+            news = (progress.log_position > known.log_position.max(before)).then_some(progress.log_position);
+            *progress != known
+        });
+        if let Some(log_position) = news {
+            let _ = self.changes.send(Changes { log_position, changed: Arc::from([Changed::Unknown]) });
         }
         Ok(())
     }
 
-    fn publish(&self, checkpoints: &Checkpoints, leading: bool) {
-        let projections = models::ALL.iter().map(|model| {
-            let standing =
-                checkpoints.standings.get(model.name).filter(|standing| standing.version == model.version);
-            let progress = match standing {
-                None => ProjectionProgress::Building,
-                Some(standing) => match standing.log_position {
-                    None => ProjectionProgress::Live,
-                    Some(at) => {
-                        let error = standing.error.clone().unwrap_or_default();
-                        ProjectionProgress::Stopped(at, Arc::from(error))
-                    }
-                },
-            };
-            (model.name, progress)
+    /// Tells the others how far it is and what has changed, if that is known and anybody listens.
+    fn announce(&self, group: &Group, changed: Option<Vec<Changed>>) {
+        if group.listeners.is_empty() {
+            return;
+        }
+        self.announcer.say(Moved {
+            folder: group.session,
+            generation: group.generation,
+            stopped: group.stopped,
+            log_position: group.position,
+            written: group.written,
+            changed,
         });
-        let projections = projections.collect();
-        let log_position = checkpoints.log_position;
-        self.progress.send_replace(Progress { leading, log_position, written: log_position, projections });
     }
 
     /// Follows the log from the checkpoint of the database on.
-    async fn lead(&self, connection: &mut PgConnection, building: &mut Building) -> Result<End, EngineError> {
+    async fn lead(
+        &self,
+        connection: &mut PgConnection,
+        session: i32,
+        building: &mut Building,
+    ) -> Result<End, EngineError> {
         self.make_missing(connection, building).await?;
         self.resume_stopped(connection, building).await?;
         let checkpoints = checkpoint::read(connection).await?;
-        let mut group = Group::of(&checkpoints);
-        self.publish(&checkpoints, true);
+        self.progress.send_modify(|progress| {
+            progress.leading = true;
+            progress.set(&checkpoints);
+        });
+        let mut group = Group::of(&checkpoints, session, self.progress.borrow().stopped());
         let mut batches = Box::pin(self.log.subscribe_by(group.position, BATCH_EVENTS));
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -223,20 +234,31 @@ impl Leader {
                     return Ok(End::Shutdown);
                 }
                 _ = look.tick() => {
-                    if group.written_at.elapsed() >= IDLE_WRITE && !self.write_idle(connection, &mut group).await? {
-                        return Ok(End::Reload);
-                    }
-                    if checkpoint::read(connection).await?.generation != group.generation {
+                    if !in_time(PATIENCE, self.look(connection, &mut group)).await? {
                         return Ok(End::Reload);
                     }
                 }
                 batch = next(&mut batches) => {
-                    if !self.follow(connection, &mut group, batch?).await? {
+                    if !in_time(BATCH_PATIENCE, self.follow(connection, &mut group, batch?)).await? {
                         return Ok(End::Reload);
                     }
                 }
             }
         }
+    }
+
+    /// What has to be done now and then; false when the checkpoints have been moved by somebody else.
+    async fn look(&self, connection: &mut PgConnection, group: &mut Group) -> Result<bool, EngineError> {
+        if group.written_at.elapsed() >= IDLE_WRITE && !self.write_idle(connection, group).await? {
+            return Ok(false);
+        }
+        let listeners = folder::listeners(connection, self.reign.listener()).await?;
+        if listeners != group.listeners {
+            group.listeners = listeners;
+            // Who has come has missed what was told before.
+            self.announce(group, None);
+        }
+        Ok(checkpoint::read(connection).await?.generation == group.generation)
     }
 
     /// Folds one batch and commits it; false when the checkpoints have been moved by somebody else.
@@ -260,6 +282,7 @@ impl Leader {
         if !group.has_changes() {
             group.position = end;
             self.progress.send_modify(|progress| progress.log_position = end);
+            self.announce(group, Some(Vec::new()));
             return Ok(true);
         }
         if !group.commit(connection, end).await? {
@@ -277,6 +300,8 @@ impl Leader {
             tracing::error!(projection = name, log_position = %at, reason = &**reason, "a projection has stopped");
         }
         group.members.retain(|member| member.stopped.is_none());
+        group.stopped += stopped.len();
+        self.announce(group, Some(announced.clone()));
         if !announced.is_empty() {
             let _ = self.changes.send(Changes { log_position: end, changed: announced.into() });
         }
@@ -388,6 +413,17 @@ impl Building {
     }
 }
 
+/// What comes in time.
+async fn in_time<T, E: Into<EngineError>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, EngineError> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done.map_err(Into::into),
+        Err(_) => Err(EngineError::Silent { seconds: limit.as_secs() }),
+    }
+}
+
 /// The next batch. The stream ends only with an error or with the pool.
 async fn next(
     batches: &mut (impl Stream<Item = Result<Vec<RecordedEvent>, event_store::LogError>> + Unpin),
@@ -395,94 +431,5 @@ async fn next(
     match batches.next().await {
         Some(batch) => Ok(batch?),
         None => Err(EngineError::Database(sqlx::Error::PoolClosed)),
-    }
-}
-
-impl Group {
-    fn of(checkpoints: &Checkpoints) -> Self {
-        let members = models::ALL.iter().filter(|model| {
-            let standing = checkpoints.standings.get(model.name);
-            standing
-                .is_some_and(|standing| standing.version == model.version && standing.log_position.is_none())
-        });
-        Self {
-            members: members
-                .map(|model| Member { model: *model, folding: model.start(), stopped: None })
-                .collect(),
-            position: checkpoints.log_position,
-            written: checkpoints.log_position,
-            written_at: Instant::now(),
-            generation: checkpoints.generation,
-        }
-    }
-
-    fn has_changes(&self) -> bool {
-        self.members.iter().any(|member| member.stopped.is_some() || member.folding.has_changes())
-    }
-
-    async fn commit(&mut self, connection: &mut PgConnection, end: LogPosition) -> Result<bool, EngineError> {
-        let mut transaction = connection.begin().await?;
-        // First, because a swap locks the checkpoint first, too.
-        if !checkpoint::advance(&mut transaction, self.written, self.generation, end).await? {
-            transaction.rollback().await?;
-            return Ok(false);
-        }
-        for member in &self.members {
-            if let Some((at, reason)) = &member.stopped {
-                checkpoint::stop(&mut transaction, member.model.name, *at, reason).await?;
-            }
-            sql::write(&mut transaction, LIVE, member.folding.as_ref(), false).await?;
-        }
-        transaction.commit().await?;
-        self.position = end;
-        self.written = end;
-        self.written_at = Instant::now();
-        Ok(true)
-    }
-}
-
-impl Member {
-    /// Folds the commands; where that fails, only those before, and it has stopped.
-    async fn fold(
-        &mut self,
-        connection: &mut PgConnection,
-        commands: &[Command],
-        before: LogPosition,
-    ) -> Result<(), EngineError> {
-        let Err(Stop { folded, error }) =
-            batch::fold(connection, LIVE, self.folding.as_mut(), commands, true).await?
-        else {
-            return Ok(());
-        };
-        let (done, failed) = commands.split_at(folded);
-        let at = done.last().map_or(before, Command::end);
-        let failed = failed.first().map_or(at, Command::start);
-        self.stopped = Some((at, format!("log position {failed}: {error}")));
-        // The rows hold half a command now: begin again without it.
-        self.folding = self.model.start();
-        if let Err(Stop { error, .. }) =
-            batch::fold(connection, LIVE, self.folding.as_mut(), done, true).await?
-        {
-            tracing::error!(%error, projection = self.model.name, "a fold is not pure");
-            self.folding = self.model.start();
-            self.stopped = Some((before, error.to_string()));
-        }
-        Ok(())
-    }
-
-    fn as_stopped(&self) -> Option<(&'static str, LogPosition, Arc<str>)> {
-        let (at, reason) = self.stopped.as_ref()?;
-        Some((self.model.name, *at, Arc::from(reason.as_str())))
-    }
-
-    fn flushed(&mut self) {
-        let mut rows_in_memory = 0;
-        for rows in self.folding.tables_mut() {
-            rows.flushed();
-            rows_in_memory += rows.len();
-        }
-        if rows_in_memory > MEMORY_ROWS {
-            self.folding.tables_mut().into_iter().for_each(|rows| rows.forget());
-        }
     }
 }

@@ -2,11 +2,17 @@
 //!
 //! Projections that stand at the end of the log fold together ([`live`]): one batch of whole commands, one transaction,
 //! one checkpoint. That keeps commits few, and the columns of a trial balance at one place. One that is new or of
-//! another version is built aside ([`rebuild`]) and joins by a swap of its tables.
+//! another version is built aside ([`rebuild`]) and joins by a swap of its tables. They fold on one node ([`folder`]),
+//! which tells the others ([`announce`], [`hear`]).
 
+mod announce;
 mod batch;
 mod checkpoint;
+mod folder;
+mod group;
+mod hear;
 mod live;
+mod progress;
 mod rebuild;
 mod replay;
 mod sql;
@@ -17,7 +23,8 @@ use event_store::LogError;
 use crate::fold::FoldError;
 
 pub(crate) use checkpoint::{read as read_checkpoints, set_up};
-pub(crate) use live::{Leader, Progress};
+pub(crate) use live::Leader;
+pub(crate) use progress::Progress;
 pub use rebuild::{rebuild, rebuild_within};
 pub use replay::{ReplayLimits, ReplayProgress};
 pub(crate) use sql::{run, selected};
@@ -35,6 +42,12 @@ pub enum EngineError {
     /// The database was prepared by an older version.
     #[error("the schemas read, read_next and read_old are not all there: run migrations/bootstrap.sql again")]
     MissingSchemas,
+    /// PostgreSQL took too long: the connection may be cut off.
+    #[error("the database did not answer the projections within {seconds} s")]
+    Silent {
+        /// How long was waited.
+        seconds: u64,
+    },
     /// There is no projection of that name.
     #[error("there is no projection {name}; there are {known}")]
     UnknownProjection {

@@ -170,6 +170,8 @@ async fn swap(
     mut replay: Replay,
 ) -> Result<LogPosition, EngineError> {
     let mut transaction = connection.begin().await?;
+    // Who folds waits for it, and so do readers.
+    run(&mut transaction, live::SHORT_TRANSACTIONS).await?;
     let target: i64 = sqlx::query_scalar("SELECT log_position FROM read.live FOR UPDATE")
         .fetch_one(&mut *transaction)
         .await?;

@@ -14,8 +14,12 @@ use crate::fold::Row;
 use crate::models;
 use domain::Timestamp;
 
-/// How often the database is asked whether another process has folded.
+/// How often the database is asked whether another process has folded, where that is not heard.
 const POLL: Duration = Duration::from_millis(50);
+/// How long a move is waited for before the database is asked, where it is heard: an announcement may have been lost.
+const HEARING: Duration = Duration::from_millis(250);
+/// The same where this process folds.
+const LEADING: Duration = Duration::from_secs(1);
 
 /// A value in a statement.
 #[derive(Clone, Debug)]
@@ -146,18 +150,17 @@ impl ReadModels {
         }
         let at_least = self.at_least.unwrap_or(LogPosition::ZERO);
         let waiting = async {
-            let mut progress = self.progress.clone();
             loop {
-                if let Some(floor) = self.reached(projections, at_least).await? {
+                let told_within = self.told_within();
+                let told = self.told(projections, at_least);
+                if let Ok(floor) = tokio::time::timeout(told_within, told).await {
                     return Ok(floor);
                 }
-                match &mut progress {
-                    Some(progress) => {
-                        let leading = progress.borrow_and_update().leading;
-                        let poll = if leading { Duration::from_secs(1) } else { POLL };
-                        let _ = tokio::time::timeout(poll, progress.changed()).await;
-                    }
-                    None => tokio::time::sleep(POLL).await,
+                if let Some(floor) = self.stored(projections, at_least).await? {
+                    return Ok(floor);
+                }
+                if told_within.is_zero() {
+                    tokio::time::sleep(POLL).await;
                 }
             }
         };
@@ -167,20 +170,49 @@ impl ReadModels {
         }
     }
 
-    /// How far the projections are at least, if that is far enough.
-    async fn reached(
+    /// How far the projections are at least, as far as this process knows without asking.
+    fn known(&self, projections: &[&'static str]) -> Option<Floor> {
+        let progress = self.progress.as_ref()?.borrow();
+        let least = projections.iter().map(|name| progress.of(name)).min().flatten();
+        let floor = |position| Floor { position, written: progress.written.min(position) };
+        least.filter(|_| progress.is_known()).map(floor)
+    }
+
+    /// How soon a move of the projections is known here without asking.
+    fn told_within(&self) -> Duration {
+        match self.progress.as_ref().map(|progress| progress.borrow()) {
+            Some(progress) if progress.leading => LEADING,
+            Some(progress) if progress.hearing => HEARING,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Waits until it is known without asking that the projections are far enough; perhaps for ever.
+    async fn told(&self, projections: &[&'static str], at_least: LogPosition) -> Floor {
+        let mut progress = self.progress.clone();
+        loop {
+            if let Some(progress) = &mut progress {
+                progress.mark_unchanged();
+            }
+            if let Some(floor) = self.known(projections).filter(|floor| floor.position >= at_least) {
+                return floor;
+            }
+            let is_changed = match &mut progress {
+                Some(progress) => progress.changed().await.is_ok(),
+                None => false,
+            };
+            if !is_changed {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// How far the projections are in the database, if that is far enough.
+    async fn stored(
         &self,
         projections: &[&'static str],
         at_least: LogPosition,
     ) -> Result<Option<Floor>, ReadError> {
-        if let Some(progress) = &self.progress {
-            let progress = progress.borrow();
-            if progress.leading {
-                let least = projections.iter().map(|name| progress.of(name)).min().flatten();
-                let least = least.filter(|least| *least >= at_least);
-                return Ok(least.map(|position| Floor { position, written: progress.written.min(position) }));
-            }
-        }
         let mut connection = self.pool.acquire().await?;
         let checkpoints =
             read_checkpoints(&mut connection).await.map_err(|error| not_there(error, projections))?;

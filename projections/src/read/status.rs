@@ -59,7 +59,7 @@ impl ReadModels {
             .await?;
         let checkpoints = if made { Some(read_checkpoints(&mut connection).await?) } else { None };
         let known = self.progress.as_ref().map(|progress| progress.borrow().clone());
-        let known = known.filter(|progress| progress.leading);
+        let known = known.filter(|progress| progress.is_known());
         let status = models::ALL.iter().map(|model| {
             let standing = checkpoints
                 .as_ref()

@@ -50,7 +50,7 @@ impl Writer {
         let settings = Settings { patience: Duration::from_secs(20) };
         let running =
             projections::start(self.database.app.clone(), log, settings, shutdown.clone()).await.unwrap();
-        Projecting { models: running.read_models(), running, shutdown }
+        Projecting::new(running, shutdown)
     }
 
     /// Checks every projection against the log.
@@ -92,6 +92,10 @@ pub struct Projecting {
 }
 
 impl Projecting {
+    pub fn new(running: RunningProjections, shutdown: CancellationToken) -> Self {
+        Self { models: running.read_models(), running, shutdown }
+    }
+
     pub async fn stop(self) {
         self.shutdown.cancel();
         self.running.stopped().await;
