@@ -17,7 +17,7 @@ use crate::auth::Keys;
 use crate::demo;
 use crate::graphql::context::Services;
 use crate::graphql::{self, live::Changes};
-use crate::http::{self, AppState, HttpLimits, Readiness};
+use crate::http::{self, AppState, Readiness};
 use crate::observed::ObservedMarkets;
 use crate::settings::ServeSettings;
 use crate::store::Store;
@@ -76,7 +76,9 @@ impl Application {
         let (drain, end) = (CancellationToken::new(), CancellationToken::new());
 
         let log = Log::open(store.pool.clone()).await?;
+        settings.limits.publish();
         let mut context = BusContext::new(node_name(&store), log.clone());
+        context.settings = settings.limits.bus();
         context.peer = peer;
         if store.is_embedded() {
             context.settings.lease_ttl = LEASE_OF_ONE;
@@ -130,7 +132,7 @@ impl Application {
             keys,
             readiness,
             metrics,
-            HttpLimits::default(),
+            settings.limits.http(),
             drain.clone(),
         );
         let router = http::router(state.clone());
@@ -197,9 +199,8 @@ impl Application {
     pub async fn run_until_stopped(self, stop: CancellationToken) -> anyhow::Result<()> {
         let Self { listener, router, state, drain, end, bus, processes, projections, store, .. } = self;
         let stopped = drain.clone();
-        let serving = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-            .with_graceful_shutdown(async move { stopped.cancelled().await });
-        let mut serving = tokio::spawn(async move { serving.await });
+        let limits = state.limits().clone();
+        let mut serving = tokio::spawn(async move { http::serve(listener, router, &limits, stopped).await });
         let failed = tokio::select! {
             () = stop.cancelled() => None,
             served = &mut serving => Some(served),

@@ -37,7 +37,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Serve GraphQL, the live page, health and metrics (the default)
-    Serve(ServeSettings),
+    Serve(Box<ServeSettings>),
     /// Bring the database's schema up to date, as the role daybook_migrator
     Migrate(MigrateSettings),
     /// Back the log up into a new folder, while servers run or not
@@ -118,7 +118,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         None => serve(cli.serve).await,
-        Some(Command::Serve(settings)) => serve(settings).await,
+        Some(Command::Serve(settings)) => serve(*settings).await,
         Some(Command::Migrate(settings)) => migrate(&settings.store).await,
         Some(Command::Backup { store, backup }) => back_up(&store, &backup).await,
         Some(Command::Restore { store, restore }) => bring_back(&store, &restore).await,

@@ -1,5 +1,7 @@
 //! Settings, from flags and the environment.
 
+mod limits;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use commands::PeerSettings;
 use processes::feed::Speed;
+
+pub use limits::LimitSettings;
 
 /// Where the log and the keys are.
 #[derive(Args, Clone, Debug)]
@@ -44,7 +48,7 @@ pub struct ServeSettings {
     #[arg(long, env = "DAYBOOK_DEMO", value_name = "BOOL")]
     pub demo: Option<bool>,
     /// How fast the recorded traffic plays: 1 as it was, 10 ten times as fast, 0 not at all
-    #[arg(long, env = "DAYBOOK_FEED_SPEED", default_value = "1", value_name = "FACTOR", value_parser = parse_speed)]
+    #[arg(long, env = "DAYBOOK_FEED_SPEED", default_value = "1", value_name = "FACTOR", value_parser = parse_speed, allow_negative_numbers = true)]
     pub feed_speed: FeedSpeed,
     /// How long single trades of outside markets are kept, such as 24h or 7d; prices by the second are kept for ever
     #[arg(long, env = "DAYBOOK_TICK_RETENTION", default_value = "7d", value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -52,6 +56,9 @@ pub struct ServeSettings {
     /// Start even if the database role may alter events, which nothing then prevents
     #[arg(long, env = "DAYBOOK_ALLOW_UNSAFE_ROLE")]
     pub allow_unsafe_role: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would show it as the group's help")]
+    pub limits: LimitSettings,
 }
 
 /// How the server's log is written.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use event_store::embedded::{Cluster, Options, Role};
 use event_store::{check_application_role, check_durability, check_schema, migrate};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use tokio::time::Instant;
 
 use crate::settings::StoreSettings;
 
@@ -14,6 +15,9 @@ use crate::settings::StoreSettings;
 const MAX_CONNECTIONS: u32 = 24;
 /// How long a query waits for one of them.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The pause before a database that is just starting is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The database, ready to be used as the application.
 #[derive(Debug)]
@@ -70,10 +74,12 @@ impl Store {
     }
 
     async fn connect(options: PgConnectOptions, cluster: Option<Cluster>) -> anyhow::Result<Self> {
+        let options = options.application_name("daybook").options([("client_min_messages", "warning")]);
+        reach(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(ACQUIRE_LIMIT)
-            .connect_with(options.application_name("daybook").options([("client_min_messages", "warning")]))
+            .connect_with(options)
             .await
             .context("the database cannot be reached; is it running, and is DATABASE_URL right?")?;
         Ok(Self { pool, cluster })
@@ -102,6 +108,44 @@ impl Store {
         if let Some(cluster) = self.cluster {
             cluster.stop().await;
         }
+    }
+}
+
+/// Connects once, because a pool says no more than that its time is up. One that is just starting is waited for.
+async fn reach(options: &PgConnectOptions) -> anyhow::Result<()> {
+    let place = format!("PostgreSQL at {}:{}", options.get_host(), options.get_port());
+    let deadline = Instant::now() + ACQUIRE_LIMIT;
+    loop {
+        let error = match tokio::time::timeout_at(deadline, options.connect()).await {
+            Ok(Ok(connection)) => {
+                // The pool makes its own.
+                let _ = connection.close().await;
+                return Ok(());
+            }
+            Ok(Err(error)) => error,
+            Err(_) => anyhow::bail!(
+                "{place} does not answer; is it the right host and port in DATABASE_URL, and does a firewall let us through?"
+            ),
+        };
+        let is_starting = match &error {
+            sqlx::Error::Io(cause) => cause.kind() == std::io::ErrorKind::ConnectionRefused,
+            // It says itself that it is starting up.
+            sqlx::Error::Database(answer) => answer.code().as_deref() == Some("57P03"),
+            _ => false,
+        };
+        if is_starting && Instant::now() + PAUSE < deadline {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        anyhow::bail!(match error {
+            sqlx::Error::Database(answer) => format!(
+                "{place} does not let us in: {}; are role, password and database right in DATABASE_URL?",
+                answer.message()
+            ),
+            error => format!(
+                "{place} cannot be reached: {error}; is it running, and are host and port right in DATABASE_URL?"
+            ),
+        })
     }
 }
 

@@ -4,15 +4,16 @@ use std::any::TypeId;
 use std::sync::Arc;
 
 use async_graphql::extensions::{
-    Extension, ExtensionContext, ExtensionFactory, NextPrepareRequest, NextValidation,
+    Extension, ExtensionContext, ExtensionFactory, NextExecute, NextPrepareRequest, NextValidation,
 };
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet,
 };
 use async_graphql::registry::Registry;
-use async_graphql::{Request, ServerError, ServerResult, ValidationResult};
+use async_graphql::{Request, Response, ServerError, ServerResult, ValidationResult};
 use commands::Principal;
 use domain::Code;
+use tokio::sync::Semaphore;
 
 use super::{limits, variables};
 use crate::auth::rights::{self, Operation};
@@ -24,6 +25,18 @@ pub struct Gate;
 impl ExtensionFactory for Gate {
     fn create(&self) -> Arc<dyn Extension> {
         Arc::new(Gate)
+    }
+}
+
+/// How many answers are put together at the same time for one connection: a hundred subscriptions to the same change would
+/// else take every connection to the database at once. As data of a request.
+#[derive(Clone)]
+pub struct AnswersAtOnce(Arc<Semaphore>);
+
+impl AnswersAtOnce {
+    /// At most so many.
+    pub fn new(count: usize) -> Self {
+        Self(Arc::new(Semaphore::new(count)))
     }
 }
 
@@ -61,7 +74,7 @@ impl Extension for Gate {
         ctx: &ExtensionContext<'_>,
         next: NextValidation<'_>,
     ) -> Result<ValidationResult, Vec<ServerError>> {
-        let result = next.run(ctx).await?;
+        let result = next.run(ctx).await.map_err(first_of)?;
         if result.complexity > limits::MAX_COMPLEXITY {
             let message = format!(
                 "the query can answer with {} fields, {} are allowed; ask for fewer or for smaller pages",
@@ -72,6 +85,31 @@ impl Extension for Gate {
         }
         Ok(result)
     }
+
+    /// A query, a mutation, or one message of a subscription.
+    async fn execute(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        operation_name: Option<&str>,
+        next: NextExecute<'_>,
+    ) -> Response {
+        // Nobody closes the semaphore.
+        let _turn = match ctx.data_opt::<AnswersAtOnce>() {
+            Some(answers) => answers.0.acquire().await.ok(),
+            None => None,
+        };
+        next.run(ctx, operation_name).await
+    }
+}
+
+/// The first errors of a document's validation; one that has thousands is not worth an answer of megabytes.
+fn first_of(mut errors: Vec<ServerError>) -> Vec<ServerError> {
+    let more = errors.len().saturating_sub(limits::MAX_VALIDATION_ERRORS);
+    if more > 0 {
+        errors.truncate(limits::MAX_VALIDATION_ERRORS);
+        errors.push(ApiError::new(Code::BadRequest, format!("and {more} more errors")).into());
+    }
+    errors
 }
 
 /// The operation of the document that is to be carried out, if it is clear which.
@@ -112,6 +150,13 @@ fn authorise(
         if root.is_some_and(|root| root.field_by_name(field).is_some()) && !field.starts_with("__") {
             rights::authorise(principal, kind, field)?;
         }
+    }
+    if kind == Operation::Mutation && roots.len() > limits::MAX_MUTATIONS {
+        return Err(limits::too_complex(format!(
+            "the request has {} mutations, {} are allowed; send more requests, or use transfers",
+            roots.len(),
+            limits::MAX_MUTATIONS
+        )));
     }
     if kind == Operation::Subscription && roots.len() != 1 {
         return Err(ApiError::new(Code::BadRequest, "a subscription selects exactly one field"));

@@ -24,6 +24,10 @@ pub const MAX_SELECTIONS: usize = 5_000;
 pub const MAX_ARGUMENT_BYTES: usize = 32 * 1024 * 1024;
 /// The complexity an operation may have: one for each field it can answer with.
 pub const MAX_COMPLEXITY: usize = 50_000;
+/// Mutations one request may have.
+pub const MAX_MUTATIONS: usize = 100;
+/// Errors of a document that are told.
+pub const MAX_VALIDATION_ERRORS: usize = 20;
 /// Items a page may have.
 pub const MAX_PAGE: usize = 200;
 /// Levels of depth a side may have.

@@ -19,7 +19,7 @@ use projections::read::{self, OrderFilter, PageRequest, ReadModels};
 use tokio::sync::broadcast;
 
 use super::context::{Services, principal, services};
-use super::limits::MAX_PAGE;
+use super::limits::{MAX_PAGE, list_cost};
 use super::live::Change;
 use super::query::{EventFilter, authorise_portfolio};
 use super::scalars::LogPosition;
@@ -211,6 +211,7 @@ impl Subscription {
     }
 
     /// Each market now and whenever its prices or its status change.
+    #[graphql(complexity = "list_cost(symbols.len(), child_complexity)")]
     async fn ticker(
         &self,
         ctx: &Context<'_>,

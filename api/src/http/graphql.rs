@@ -1,6 +1,7 @@
 //! `POST /graphql`, strictly by the GraphQL-over-HTTP specification:
 //! <https://graphql.github.io/graphql-over-http/draft/>
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::parser::types::OperationType;
@@ -12,9 +13,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use domain::Code;
 use futures::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::negotiation::{self, Media};
-use super::{AppState, answer, authentication, operation, params};
+use super::{AppState, answer, authentication, layers, operation, params};
 use crate::errors::{ApiError, mapping};
 use crate::graphql::context::CorrelationId;
 
@@ -51,8 +53,15 @@ pub async fn post(
         let message = "send application/json in UTF-8, without a content encoding";
         return bad(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
     }
-    let bytes = match read(&head.headers, body, state.limits.body_bytes).await {
+    // Held to the end: what is made of a body takes room for as long as it is worked on.
+    let mut room = Room::in_all(Arc::clone(&state.bodies));
+    let bytes = match read(&head.headers, body, state.limits.body_bytes, &mut room).await {
         Ok(bytes) => bytes,
+        Err(Unread::NoRoom) => {
+            layers::count_overload("bodies_bytes");
+            let error = ApiError::of(Code::Overloaded);
+            return answer::graphql_error(mapping::of(error.code()).status, &error, media);
+        }
         Err(Unread::TooLarge) => {
             let message = format!("the body may have {} bytes; send less at once", state.limits.body_bytes);
             return bad(StatusCode::PAYLOAD_TOO_LARGE, &message);
@@ -91,15 +100,48 @@ pub async fn wrong_method() -> Response {
 /// Why there is no body.
 enum Unread {
     TooLarge,
+    /// All bodies together take too much.
+    NoRoom,
     Lost,
 }
 
+/// The room that a body takes among all that are worked on.
+struct Room {
+    all: Arc<Semaphore>,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    fn in_all(all: Arc<Semaphore>) -> Self {
+        Self { all, taken: None }
+    }
+
+    /// Takes as much as makes so many bytes together, at once or not at all.
+    fn grow_to(&mut self, bytes: usize) -> Result<(), Unread> {
+        let has = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = u32::try_from(bytes.saturating_sub(has)).map_err(|_| Unread::NoRoom)?;
+        if missing == 0 {
+            return Ok(());
+        }
+        let more = Arc::clone(&self.all).try_acquire_many_owned(missing).map_err(|_| Unread::NoRoom)?;
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+        Ok(())
+    }
+}
+
 /// The whole body, if it has at most `max` bytes.
-async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<Vec<u8>, Unread> {
+async fn read(headers: &HeaderMap, body: Body, max: usize, room: &mut Room) -> Result<Vec<u8>, Unread> {
     let declared = declared_length(headers);
     if declared.is_some_and(|length| length > max as u64) {
         drain(headers, body, MAX_DRAINED_BYTES).await;
         return Err(Unread::TooLarge);
+    }
+    if let Err(full) = room.grow_to(declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(0)) {
+        drain(headers, body, MAX_DRAINED_BYTES).await;
+        return Err(full);
     }
     let mut bytes = Vec::with_capacity(declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(0));
     let mut chunks = body.into_data_stream();
@@ -111,6 +153,7 @@ async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<Vec<u8>, Un
             drain(headers, rest, MAX_DRAINED_BYTES).await;
             return Err(Unread::TooLarge);
         }
+        room.grow_to(bytes.len() + chunk.len())?;
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)

@@ -70,6 +70,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
 /// Refuses work beyond what can be done at once, and ends what takes too long.
 pub async fn limit_work(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let Ok(_permit) = state.requests.try_acquire() else {
+        count_overload("requests");
         return answer::error(&ApiError::of(Code::Overloaded));
     };
     let limit = state.limits.request_timeout;
@@ -77,6 +78,11 @@ pub async fn limit_work(State(state): State<AppState>, request: Request, next: N
         Ok(response) => response,
         Err(_) => answer::error(&too_slow(limit)),
     }
+}
+
+/// Counts what was refused because it was over a limit, by the limit's name.
+pub fn count_overload(limit: &'static str) {
+    metrics::counter!("daybook_http_overloaded_total", "limit" => limit).increment(1);
 }
 
 /// The error of what took too long.

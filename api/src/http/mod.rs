@@ -3,7 +3,7 @@
 //! - [`graphql`]: `POST /graphql`, by the GraphQL-over-HTTP specification; [`negotiation`] and [`params`] are its two ends.
 //! - [`socket`]: `GET /graphql` as a WebSocket, by the protocol `graphql-transport-ws`.
 //! - [`pages`]: the live page and GraphiQL, from the binary. [`health`]: `/livez`, `/readyz`, `/internal/metrics`.
-//! - [`layers`]: request ids, panics, load shedding, time-outs, security headers, metrics.
+//! - [`serving`]: the connections. [`layers`]: request ids, panics, load shedding, time-outs, security headers, metrics.
 //!
 //! **Invariant:** only the pages and the two health checks answer without a key.
 
@@ -17,6 +17,7 @@ mod negotiation;
 mod operation;
 mod pages;
 mod params;
+mod serving;
 mod socket;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use crate::graphql::Schema;
 
 pub use health::Readiness;
 pub use limits::HttpLimits;
+pub use serving::serve;
 
 /// What the HTTP side works with. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +52,8 @@ pub struct AppState {
     shutdown: CancellationToken,
     /// Requests that may be worked on; operations over WebSocket count, too.
     requests: Arc<Semaphore>,
+    /// Bytes that the bodies of those may have.
+    bodies: Arc<Semaphore>,
     /// WebSockets that may be open.
     sockets: Arc<Semaphore>,
 }
@@ -66,8 +70,24 @@ impl AppState {
         shutdown: CancellationToken,
     ) -> Self {
         let requests = Arc::new(Semaphore::new(limits.concurrent_requests));
+        let bodies = Arc::new(Semaphore::new(limits.bodies_bytes));
         let sockets = Arc::new(Semaphore::new(limits.sockets as usize));
-        Self { schema, keys, readiness, metrics, limits: Arc::new(limits), shutdown, requests, sockets }
+        Self {
+            schema,
+            keys,
+            readiness,
+            metrics,
+            limits: Arc::new(limits),
+            shutdown,
+            requests,
+            bodies,
+            sockets,
+        }
+    }
+
+    /// How much is served at once.
+    pub fn limits(&self) -> &HttpLimits {
+        &self.limits
     }
 
     /// Waits until no WebSocket is open. The server's own graceful shutdown does not wait for those.

@@ -115,8 +115,8 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = router(state.clone());
-        let stopped = stop.clone().cancelled_owned();
-        tokio::spawn(async move { axum::serve(listener, served).with_graceful_shutdown(stopped).await });
+        let (limits, stopped) = (state.limits().clone(), stop.clone());
+        tokio::spawn(async move { api::http::serve(listener, served, &limits, stopped).await });
         let client = reqwest::Client::builder().timeout(PATIENCE).gzip(false).build().unwrap();
         Self { address, bus, keys, state, shutdown, by_role, client, _stop: stop.drop_guard() }
     }
@@ -163,6 +163,11 @@ impl TestServer {
             .as_str()
             .unwrap_or_else(|| panic!("{answer}"))
             .to_owned()
+    }
+
+    /// A new account, not through the API.
+    pub async fn open_account_beside(&self) {
+        self.bus.open_account("demo", "EUR").await;
     }
 
     /// The upgrade request of a socket, to be changed.

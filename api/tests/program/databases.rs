@@ -26,6 +26,11 @@ async fn a_given_database_is_migrated_with_its_url_and_has_neither_keys_nor_demo
             .unwrap(),
     );
 
+    let uri = cluster.connection_uri(Role::App);
+    let elsewhere = format!("{}/elsewhere", uri.rsplit_once('/').unwrap().0);
+    let told = refusal(&command(&data).env("DATABASE_URL", elsewhere).output().unwrap());
+    assert!(told.contains("does not let us in") && told.contains("elsewhere"), "{told}");
+
     let told = refusal(&with(Role::Migrator).output().unwrap());
     assert!(told.contains("may alter the log") && told.contains("--allow-unsafe-role"), "{told}");
     let key = printed(&with(Role::App).args(["keys", "create", "a", "--role", "auditor"]).output().unwrap());
@@ -47,5 +52,6 @@ fn a_database_that_is_not_there_is_told_without_its_password() {
         assert!(told.contains("DATABASE_URL") && !told.contains("secret"), "{told}");
     }
     let told = refused("postgresql://app:secret@127.0.0.1:1/daybook");
-    assert!(told.contains("is it running") && !told.contains("secret"), "{told}");
+    assert!(told.contains("127.0.0.1:1 cannot be reached") && told.contains("refused"), "{told}");
+    assert!(told.contains("is it running") && !told.contains("secret") && !told.contains("pool"), "{told}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::application::Application;
 use api::auth::Keys;
-use api::settings::{FeedSpeed, ServeSettings, StoreSettings};
+use api::settings::{FeedSpeed, LimitSettings, ServeSettings, StoreSettings};
 use commands::Role;
 use event_store::embedded::Role as DatabaseRole;
 use event_store::embedded::testing::TestDatabase;
@@ -44,6 +44,7 @@ pub fn settings() -> ServeSettings {
         feed_speed: FeedSpeed(None),
         tick_retention: Duration::from_secs(3_600),
         allow_unsafe_role: false,
+        limits: LimitSettings::default(),
     }
 }
 

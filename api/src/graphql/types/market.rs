@@ -130,7 +130,7 @@ impl Market {
     }
 
     /// Aggregated by price, best first.
-    #[graphql(complexity = "list_cost(levels.unwrap_or(20).clamp(1, 1_000) as usize / 10, child_complexity)")]
+    #[graphql(complexity = "list_cost(levels.unwrap_or(20).clamp(1, 1_000) as usize, child_complexity)")]
     async fn depth(&self, ctx: &Context<'_>, #[graphql(default = 20)] levels: Option<i32>) -> Result<Depth> {
         let levels = bounded("levels", levels.unwrap_or(20), MAX_LEVELS)?;
         match self.row.instrument.venue {

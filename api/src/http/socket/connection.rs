@@ -41,7 +41,7 @@ type Watch = BoxFuture<'static, ()>;
 impl Connection {
     /// A connection that has just been opened, perhaps with a key in its header.
     pub fn new(socket: WebSocket, state: AppState, introduced: Option<Caller>) -> Self {
-        let operations = Operations::default();
+        let operations = Operations::new(state.limits.answers_per_socket);
         Self { socket, state, introduced, admitted: None, operations, unanswered: 0 }
     }
 

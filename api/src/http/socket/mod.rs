@@ -23,7 +23,7 @@ use domain::Code;
 use std::sync::Arc;
 use tracing::Instrument as _;
 
-use super::{AppState, answer, authentication, graphql};
+use super::{AppState, answer, authentication, graphql, layers};
 use crate::errors::ApiError;
 use crate::graphql::context::CorrelationId;
 use connection::Connection;
@@ -58,6 +58,7 @@ pub async fn upgrade(
         return answer::error(&ApiError::of(Code::Unavailable));
     }
     let Ok(place) = Arc::clone(&state.sockets).try_acquire_owned() else {
+        layers::count_overload("sockets");
         let message = "too many WebSockets are open: try again in a moment";
         return answer::error(&ApiError::new(Code::Overloaded, message));
     };

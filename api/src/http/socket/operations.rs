@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::close::Close;
 use crate::errors::ApiError;
+use crate::graphql::gate::AnswersAtOnce;
 use crate::http::{AppState, layers, operation};
 
 /// What an operation does.
@@ -27,13 +28,19 @@ pub enum Step {
 }
 
 /// The operations that run on one connection. Dropping it ends them.
-#[derive(Default)]
 pub struct Operations {
     running: SelectAll<BoxStream<'static, (Arc<str>, Step)>>,
     handles: HashMap<Arc<str>, AbortHandle>,
+    answers: AnswersAtOnce,
 }
 
 impl Operations {
+    /// None yet. At most so many of their answers are put together at the same time.
+    pub fn new(answers_at_once: usize) -> Self {
+        let answers = AnswersAtOnce::new(answers_at_once);
+        Self { running: SelectAll::default(), handles: HashMap::default(), answers }
+    }
+
     /// Starts an operation under an id. Gives back why it does not, if there are too many.
     ///
     /// # Errors
@@ -50,13 +57,14 @@ impl Operations {
         }
         let count = self.handles.len();
         if count >= state.limits.subscriptions_per_socket {
+            layers::count_overload("socket_operations");
             let message = format!(
                 "{count} operations run on this connection already: complete some or open another connection"
             );
             return Ok(Some(ApiError::new(Code::Overloaded, message)));
         }
         let id: Arc<str> = id.into();
-        let (steps, handle) = stream::abortable(steps(state, principal, request));
+        let (steps, handle) = stream::abortable(steps(state, principal, request.data(self.answers.clone())));
         self.handles.insert(Arc::clone(&id), handle);
         self.running.push(steps.map(move |step| (Arc::clone(&id), step)).boxed());
         Ok(None)
@@ -91,6 +99,7 @@ fn steps(state: &AppState, principal: Principal, request: Request) -> BoxStream<
             let state = state.clone();
             let answer = async move {
                 let Ok(_permit) = state.requests.try_acquire() else {
+                    layers::count_overload("requests");
                     return Step::Failed(ApiError::of(Code::Overloaded));
                 };
                 let limit = state.limits.request_timeout;
