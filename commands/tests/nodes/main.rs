@@ -6,6 +6,7 @@ mod forwarding;
 mod journal;
 mod node;
 mod taking_over;
+mod travelling;
 
 use std::time::Duration;
 
