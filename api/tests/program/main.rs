@@ -10,4 +10,5 @@ mod crashes_under_load;
 mod databases;
 mod daybook;
 mod keys;
+mod nodes;
 mod starts;

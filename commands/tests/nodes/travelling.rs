@@ -12,6 +12,7 @@ use domain::{Asset, Code, Decimal, Money, Price, Quantity, Timestamp};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::RngSeed;
 use uuid::Uuid;
 
 fn decimal() -> impl Strategy<Value = Decimal> {
@@ -323,7 +324,12 @@ fn any_request() -> impl Strategy<Value = Request> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2_000,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(20_240_808),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_request_arrives_as_it_was_sent_and_its_command_has_the_same_bytes(request in any_request()) {
