@@ -6,8 +6,11 @@ SHELL := /bin/bash
 ARGS ?=
 # How far the log grows in bench-growth; 20 million events take about 20 GB for some minutes.
 EVENTS ?= 20000000
+# How long torture lasts in all, and the seed of what it does (a new one if empty).
+SECONDS ?= 300
+TORTURE_SEED ?=
 
-.PHONY: help run test bench bench-growth fmt lint build setup clean
+.PHONY: help run test torture bench bench-growth fmt lint build setup clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -18,6 +21,11 @@ run: build ## Build and start the server with its own PostgreSQL (ARGS="…" are
 test: ## Check formatting, lints and scripts and run all tests; installs what it misses, leaves nothing behind
 	@scripts/setup test
 	@scripts/test
+
+torture: ## Kill, freeze, cut off and starve what runs, and check everything (SECONDS=300; TORTURE_SEED=… repeats)
+	@scripts/setup test
+	@TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(TORTURE_SEED) \
+		cargo test --release --locked -p api --test torture -- --ignored --exact torture::torture --nocapture
 
 bench: ## Measure the write path; the figures go to target/bench/summary.json
 	@scripts/setup

@@ -1,5 +1,7 @@
 //! A running `daybook`, with verbs for what is done to it.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -63,19 +65,38 @@ impl Daybook {
     }
 
     pub fn start_by(mut command: Command, data_dir: &Path) -> Self {
-        let log = std::fs::File::create(data_dir.with_extension("log")).unwrap();
+        Self::try_start_by(&mut command, data_dir)
+            .unwrap_or_else(|log| panic!("it ended before it was ready: {log}"))
+    }
+
+    /// Starts it and waits until it says that it is ready; its log, if it ends instead. What it logs is added to the
+    /// file beside the data folder.
+    pub fn try_start_by(command: &mut Command, data_dir: &Path) -> Result<Self, String> {
+        let log_file = data_dir.with_extension("log");
+        let log = std::fs::File::options().create(true).append(true).open(&log_file).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut banner = String::new();
         while !banner.contains("Ctrl-C") {
             if stdout.read_line(&mut banner).unwrap() == 0 {
-                let log = std::fs::read_to_string(data_dir.with_extension("log")).unwrap();
-                panic!("it ended before it was ready: {log}");
+                child.wait().unwrap();
+                return Err(std::fs::read_to_string(log_file).unwrap());
             }
         }
         let url = banner.split_whitespace().find(|word| word.ends_with("/graphql")).unwrap();
         let url = url.trim_end_matches("/graphql").to_owned();
-        Self { child, stdout, banner, url, data_dir: data_dir.to_owned(), client: reqwest::Client::new() }
+        let client = reqwest::Client::new();
+        Ok(Self { child, stdout, banner, url, data_dir: data_dir.to_owned(), client })
+    }
+
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.url.trim_start_matches("http://").parse().unwrap()
     }
 
     /// The keys of the first start, by role.
@@ -143,8 +164,7 @@ impl Daybook {
 
     /// A client with the keys of the first start.
     pub fn client(&self) -> Client {
-        let address = self.url.trim_start_matches("http://").parse().unwrap();
-        Client::new(address, self.keys().into_iter().collect())
+        Client::new(self.address(), self.keys().into_iter().collect())
     }
 
     /// The number of the private cluster's first process.

@@ -90,6 +90,12 @@ impl Client {
         Self { address, keys, http }
     }
 
+    /// The same callers, who wait no longer for an answer than this.
+    pub fn with_patience(&self, patience: Duration) -> Self {
+        let http = reqwest::Client::builder().timeout(patience).build().unwrap();
+        Self { http, ..self.clone() }
+    }
+
     /// The same callers at another address.
     pub fn at(&self, address: SocketAddr) -> Self {
         Self { address, ..self.clone() }

@@ -1,0 +1,68 @@
+//! Writers that the log must refuse: one with a stale sequence, one under an old epoch. They connect as the application
+//! does, so nothing but the log's own guards stands in their way.
+
+use sqlx::{PgPool, Row as _};
+
+use crate::findings::{Check, Findings};
+use crate::scene::Scene;
+
+/// What a rogue writer does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rogue {
+    /// It appends an event at a place of a stream that is taken.
+    StaleSequence,
+    /// It is right about everything but leads no longer.
+    OldEpoch,
+}
+
+/// Under the head's lock, so that position and time are right and only the rogue's own fault can stop it.
+const HEAD: &str = "SELECT epoch, log_position, recorded_at FROM log.log_head FOR NO KEY UPDATE";
+const NEWEST: &str = "SELECT sequence, aggregate_type, event_type, event_version, payload::text, metadata::text \
+     FROM log.events WHERE aggregate_type = 'account' AND aggregate_id = $1 ORDER BY sequence DESC LIMIT 1";
+const APPEND: &str = "SELECT log.append_batch($1, $2, $3, 1000, ARRAY[gen_random_uuid()], ARRAY['account'], ARRAY[$4], \
+     ARRAY[$5::bigint], ARRAY[$6], ARRAY[$7], ARRAY[$8], ARRAY[$9], ARRAY[0::smallint], '{}', '{}', '{}', '{}', '{}')";
+
+/// Lets it try; a finding unless the log refuses it for the right reason.
+pub async fn attempt(rogue: Rogue, pool: &PgPool, scene: &Scene, findings: &Findings) {
+    let expected = match rogue {
+        Rogue::StaleSequence => ("23505", Some("events_stream_unique")),
+        Rogue::OldEpoch => ("40001", None),
+    };
+    match append(rogue, pool, scene).await {
+        Ok(()) => findings.note(Check::RogueWriters, format!("{rogue:?} was written")),
+        Err(sqlx::Error::Database(error)) => {
+            let refused = (error.code().unwrap_or_default().into_owned(), error.constraint());
+            findings.expect((refused.0.as_str(), refused.1) == expected, Check::RogueWriters, || {
+                format!("{rogue:?} was refused for another reason: {error}")
+            });
+        }
+        Err(error) => println!("  {rogue:?} could not try: {error}"),
+    }
+}
+
+async fn append(rogue: Rogue, pool: &PgPool, scene: &Scene) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    let head = sqlx::query(HEAD).fetch_one(&mut *transaction).await?;
+    let newest = sqlx::query(NEWEST).bind(&scene.bank[0]).fetch_one(&mut *transaction).await?;
+    let (mut epoch, mut sequence): (i64, i64) = (head.get("epoch"), newest.get("sequence"));
+    match rogue {
+        Rogue::StaleSequence => {}
+        Rogue::OldEpoch => {
+            epoch -= 1;
+            sequence += 1;
+        }
+    }
+    sqlx::query(APPEND)
+        .bind(epoch)
+        .bind(head.get::<i64, _>("log_position"))
+        .bind(head.get::<chrono::DateTime<chrono::Utc>, _>("recorded_at"))
+        .bind(&scene.bank[0])
+        .bind(sequence)
+        .bind(newest.get::<String, _>("event_type"))
+        .bind(newest.get::<String, _>("event_version"))
+        .bind(newest.get::<String, _>("payload"))
+        .bind(newest.get::<String, _>("metadata"))
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
