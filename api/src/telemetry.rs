@@ -30,6 +30,8 @@ pub fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would tell of lines that it cannot write by a macro that panics: a full disk would end whatever task logs.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     let started = match settings.log_format {
         LogFormat::People => builder.with_target(false).try_init(),

@@ -186,6 +186,25 @@ async fn it_serves_when_nobody_reads_what_it_prints() {
     assert!(child.wait().unwrap().success());
 }
 
+#[tokio::test]
+async fn it_serves_when_its_log_cannot_be_written() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let mut command = command(&data);
+    command.env("DAYBOOK_LOG", "debug").stderr(std::fs::File::create("/dev/full").unwrap());
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut banner = String::new();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    while !banner.contains("Ctrl-C") {
+        assert_ne!(std::io::BufRead::read_line(&mut stdout, &mut banner).unwrap(), 0, "it ended: {banner}");
+    }
+    let url = banner.split_whitespace().find_map(|word| word.strip_suffix("/graphql")).unwrap();
+    let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+    Client::new(address, Default::default()).ready().await;
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn help_tells_every_setting_and_command() {
     let folder = folder();

@@ -213,6 +213,9 @@ impl House {
 
     /// Keeps what is needed to look into a failure; where that is.
     pub fn keep(&mut self) -> PathBuf {
+        if self.disk.is_some() {
+            let _ = std::fs::copy(self.nodes[0].data.with_extension("log"), self.folder.join("node-1.log"));
+        }
         let kept = self.folder.join("postgres");
         let from = match &self.outside {
             Some(cluster) => Some(cluster.home().to_owned()),
