@@ -81,6 +81,37 @@ pub enum Command {
     ExpireHolds(ExpireHolds),
 }
 
+impl Command {
+    /// Its name in the log and in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::OpenAccount(_) => "OpenAccount",
+            Command::Deposit(_) => "Deposit",
+            Command::Withdraw(_) => "Withdraw",
+            Command::Transfer(_) => "Transfer",
+            Command::PlaceHold(_) => "PlaceHold",
+            Command::CaptureHold(_) => "CaptureHold",
+            Command::ReleaseHold(_) => "ReleaseHold",
+            Command::FreezeAccount(_) => "FreezeAccount",
+            Command::UnfreezeAccount(_) => "UnfreezeAccount",
+            Command::CloseAccount(_) => "CloseAccount",
+            Command::SetOverdraftLimit(_) => "SetOverdraftLimit",
+            Command::OpenPortfolio(_) => "OpenPortfolio",
+            Command::DepositAsset(_) => "DepositAsset",
+            Command::WithdrawAsset(_) => "WithdrawAsset",
+            Command::SetRiskLimits(_) => "SetRiskLimits",
+            Command::PlaceOrder(_) => "PlaceOrder",
+            Command::CancelOrder(_) => "CancelOrder",
+            Command::RegisterMarket(_) => "RegisterMarket",
+            Command::HaltMarket(_) => "HaltMarket",
+            Command::ResumeMarket(_) => "ResumeMarket",
+            Command::ObservePrices(_) => "ObservePrices",
+            Command::ReportExecution(_) => "ReportExecution",
+            Command::ExpireHolds(_) => "ExpireHolds",
+        }
+    }
+}
+
 /// See [`Command::OpenAccount`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpenAccount {

@@ -51,7 +51,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
         Method::HEAD => "HEAD",
         _ => "other",
     };
-    let span = tracing::info_span!("request", %id, method, route);
+    let span = tracing::info_span!("request", correlation_id = %id, method, route);
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
     let _entered = span.enter();
     let mut response = answered.unwrap_or_else(|panic| answer::error(&operation::panicked(panic.as_ref())));

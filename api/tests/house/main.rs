@@ -2,6 +2,7 @@
 
 mod compose;
 mod layers;
+mod metrics;
 mod texts;
 
 use std::path::{Path, PathBuf};

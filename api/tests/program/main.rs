@@ -10,5 +10,6 @@ mod crashes_under_load;
 mod databases;
 mod daybook;
 mod keys;
+mod logs;
 mod nodes;
 mod starts;

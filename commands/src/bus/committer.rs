@@ -185,14 +185,24 @@ async fn settled(
     let mut backoff = Backoff::endless();
     loop {
         match appender.find_out(batch).await {
-            Ok(Settled::Committed(_)) => return Ok(()),
-            Ok(Settled::NotCommitted) => return Err(AppendError::Unavailable(error.to_string())),
+            Ok(Settled::Committed(_)) => {
+                count_settled("committed");
+                return Ok(());
+            }
+            Ok(Settled::NotCommitted) => {
+                count_settled("not_committed");
+                return Err(AppendError::Unavailable(error.to_string()));
+            }
             Err(error) => {
                 tracing::warn!(%error, "the outcome of a commit cannot be settled yet");
                 backoff.wait().await;
             }
         }
     }
+}
+
+fn count_settled(found: &'static str) {
+    metrics::counter!("daybook_bus_unknown_outcomes_total", "found" => found).increment(1);
 }
 
 /// Answers in a task of its own, so that the next batch need not wait.

@@ -92,6 +92,13 @@ pub(super) fn decide(
     unit.abandon();
     let alone = item.asks.len() == 1;
     let too_large = ran.iter().any(|ran| matches!(ran, Ran::Halted(Halt::TooLarge)));
+    for (ran, ask) in ran.iter().zip(&item.asks) {
+        if let Ran::Halted(Halt::Refused(refusal)) = ran
+            && refusal.code == Code::Internal
+        {
+            tracing::error!(correlation_id = %ask.request.correlation_id, %refusal, "a use case failed");
+        }
+    }
     let mut verdicts = ran.into_iter().map(|ran| refuse(ran, alone, too_large));
     Ok(without_events(item, |_| verdicts.next().unwrap_or_else(unreachable_verdict)))
 }
@@ -151,7 +158,6 @@ fn refuse(ran: Ran, alone: bool, too_large: bool) -> Verdict {
         Ran::Halted(Halt::Forbidden(refusal)) => Verdict::passing(Err(Failure::Forbidden(refusal))),
         _ if too_large => Verdict::passing(Err(overloaded("unit_events"))),
         Ran::Halted(Halt::Refused(refusal)) if refusal.code == Code::Internal => {
-            tracing::error!(%refusal, "a use case failed");
             Verdict::passing(Err(Failure::Internal))
         }
         Ran::Halted(Halt::Refused(refusal)) => Verdict::remembered(Outcome::Refused(refusal)),

@@ -34,6 +34,7 @@ use super::known_keys::KnownKeys;
 use super::lookup::Admission;
 use super::settings::BusSettings;
 use super::steady::Steady;
+use super::trace::Trace;
 use crate::aggregates::Aggregates;
 use crate::request::Failure;
 
@@ -90,6 +91,8 @@ pub(super) struct Decider {
     /// Numbers of the batches that are being committed, oldest first.
     in_flight: VecDeque<u64>,
     company: Company,
+    /// Units of work that had to wait for streams since the last batch was sent.
+    parked: u64,
     recovery: Recovery,
     /// Where the next batch begins.
     head: LogPosition,
@@ -124,6 +127,7 @@ impl Decider {
             filling,
             in_flight: VecDeque::with_capacity(CONNECTIONS),
             company: Company::default(),
+            parked: 0,
             head: lease.head,
             last_recorded_at: lease.last_recorded_at,
             steady: Steady::default(),
@@ -248,13 +252,20 @@ impl Decider {
                 self.filling.now = self.stamp();
             }
             let (now, number) = (self.filling.now, self.filling.number);
+            let mut item = item;
+            item.traces().for_each(Trace::take_up);
             match decide(&mut self.aggregates, item, now, number, &self.settings) {
-                Ok(decided) => {
+                Ok(mut decided) => {
+                    decided.item.traces().for_each(Trace::decide);
                     self.filling.events += decided.write.events.len();
                     self.filling.decided.push(decided);
                     self.put_back(rest);
                 }
-                Err((item, needs)) => self.park(item, needs, rest),
+                Err((item, needs)) => {
+                    self.parked += 1;
+                    metrics::counter!("daybook_bus_cache_misses_total").increment(1);
+                    self.park(item, needs, rest);
+                }
             }
         }
         self.filling.seconds += begun.elapsed().as_secs_f64();
@@ -311,6 +322,9 @@ impl Decider {
         let filling = std::mem::replace(&mut self.filling, next);
         metrics::histogram!("daybook_bus_batch_commands").record(filling.decided.len() as f64);
         metrics::histogram!("daybook_bus_decide_seconds").record(filling.seconds);
+        // What was parked is counted when it is decided, too.
+        let hits = (filling.decided.len() as u64).saturating_sub(std::mem::take(&mut self.parked));
+        metrics::counter!("daybook_bus_cache_hits_total").increment(hits);
         let mut decided = filling.decided;
         let commands = decided.iter_mut().map(|decided| std::mem::take(&mut decided.write)).collect();
         let batch = Batch { after: self.head, recorded_at: filling.now, commands };

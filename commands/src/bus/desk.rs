@@ -11,6 +11,7 @@ use super::call::{Open, Tried};
 use super::item::{self, Ask, Asked, KeyId, Train};
 use super::queue::{Places, Queue, overloaded};
 use super::settings::{BusSettings, MAX_REQUESTS};
+use super::trace::Trace;
 use crate::request::Failure;
 
 /// See the module.
@@ -87,7 +88,9 @@ impl Desk {
         for Open { request, asked: Asked { hash, bytes } } in requests {
             let (answer, receiver) = oneshot::channel();
             waiting.push(receiver);
-            asks.push(Ask { key: KeyId::of(&request), request, hash, bytes, found: None, answer });
+            let key = KeyId::of(&request);
+            let trace = Trace::begin(&request, &key);
+            asks.push(Ask { key, request, hash, bytes, found: None, answer, trace });
         }
         let now = Utc::now();
         let arrived = TimeDelta::from_std(waited).ok().and_then(|waited| now.checked_sub_signed(waited));

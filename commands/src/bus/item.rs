@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::queue::Places;
+use super::trace::Trace;
 use crate::request::{Failure, Receipt, Request};
 
 /// An idempotency key with the principal it belongs to.
@@ -20,6 +21,10 @@ pub(super) struct KeyId(Arc<str>);
 impl KeyId {
     pub(super) fn of(request: &Request) -> Self {
         Self::from_parts(&request.principal.name, &request.idempotency_key)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     pub(super) fn from_parts(principal: &str, key: &str) -> Self {
@@ -72,6 +77,8 @@ pub(super) struct Ask {
     /// What the database has under the key.
     pub(super) found: Option<StoredOutcome>,
     pub(super) answer: oneshot::Sender<Result<Receipt, Failure>>,
+    /// Absent unless the log is to tell of it.
+    pub(super) trace: Option<Box<Trace>>,
 }
 
 /// One unit of work: a request, or a linked set of them.
@@ -94,6 +101,9 @@ impl Item {
     /// Answers each request.
     pub(super) fn answer(self, answers: impl IntoIterator<Item = Result<Receipt, Failure>>) {
         for (ask, answer) in self.asks.into_iter().zip(answers) {
+            if let Some(trace) = ask.trace {
+                trace.end(&answer);
+            }
             // Whoever has given up asks again with the same key.
             let _ = ask.answer.send(answer);
         }
@@ -103,6 +113,11 @@ impl Item {
     pub(super) fn fail(self, failure: &Failure) {
         let answers = vec![Err(failure.clone()); self.asks.len()];
         self.answer(answers);
+    }
+
+    /// What is told of its requests; mostly nothing.
+    pub(super) fn traces(&mut self) -> impl Iterator<Item = &mut Trace> {
+        self.asks.iter_mut().filter_map(|ask| ask.trace.as_deref_mut())
     }
 
     pub(super) fn keys(&self) -> Vec<KeyId> {

@@ -9,7 +9,7 @@ use domain::{Code, Refusal};
 use event_store::LogPosition;
 
 use super::item::{CommandHash, Item, KeyId};
-use crate::request::{Failure, Outcome, Receipt};
+use crate::request::{Failure, Outcome, Receipt, Request};
 
 /// What a key has come to.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ impl KeyTable {
             .iter()
             .map(|ask| match self.entries.get(&ask.key) {
                 Some(Entry::Remembered(remembered)) => Some(Ok(remembered.clone())),
-                _ => ask.found.as_ref().map(read_stored),
+                _ => ask.found.as_ref().map(|found| read_stored(found, &ask.request)),
             })
             .collect();
         if known.iter().all(Option::is_none) {
@@ -135,13 +135,13 @@ fn replay(item: Item, known: Vec<Option<Result<Remembered, Failure>>>) {
     item.answer(answers);
 }
 
-fn read_stored(stored: &event_store::StoredOutcome) -> Result<Remembered, Failure> {
+fn read_stored(stored: &event_store::StoredOutcome, request: &Request) -> Result<Remembered, Failure> {
     match serde_json::from_str(&stored.outcome) {
         Ok(outcome) => {
             Ok(Remembered { hash: stored.command_hash, outcome, log_position: stored.log_position })
         }
         Err(error) => {
-            tracing::error!(%error, "the outcome stored under an idempotency key cannot be read");
+            tracing::error!(correlation_id = %request.correlation_id, %error, "the outcome stored under an idempotency key cannot be read");
             Err(Failure::Internal)
         }
     }

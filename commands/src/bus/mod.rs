@@ -35,6 +35,7 @@ mod settings;
 mod states;
 mod steady;
 mod tails;
+mod trace;
 
 use std::fmt;
 use std::sync::Arc;

@@ -218,6 +218,8 @@ impl Throne {
         self.epoch.send_replace(Some(lease.epoch()));
         self.leads.send_replace(true);
         metrics::gauge!("daybook_bus_leads").set(1.0);
+        metrics::gauge!("daybook_bus_epoch").set(lease.epoch() as f64);
+        metrics::counter!("daybook_bus_takeovers_total").increment(1);
         tried.take();
         let end = AssertUnwindSafe(decider.run(admissions)).catch_unwind().await;
         self.leads.send_replace(false);

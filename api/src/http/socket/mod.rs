@@ -65,7 +65,7 @@ pub async fn upgrade(
     let max = state.limits.body_bytes;
     let upgrade = upgrade.protocols([SUBPROTOCOL]).max_message_size(max).max_frame_size(max);
     let speaks_ours = upgrade.selected_protocol().is_some();
-    let span = tracing::info_span!("socket", id = %request_id.0);
+    let span = tracing::info_span!("socket", correlation_id = %request_id.0);
     upgrade.on_upgrade(move |socket| {
         let connection = async move {
             metrics::gauge!("daybook_sockets").increment(1);

@@ -85,7 +85,20 @@ impl Operations {
 
 /// What an operation does, one after the other; the last is that it has failed or completed.
 fn steps(state: &AppState, principal: Principal, request: Request) -> BoxStream<'static, Step> {
-    match operation::prepare(request, principal, Uuid::now_v7()) {
+    let correlation_id = Uuid::now_v7();
+    let span = tracing::info_span!("operation", %correlation_id);
+    let mut steps = steps_of(state, principal, request, correlation_id);
+    // Entered for as long as it works, so that every line of the log says whose it is.
+    stream::poll_fn(move |context| span.in_scope(|| steps.poll_next_unpin(context))).boxed()
+}
+
+fn steps_of(
+    state: &AppState,
+    principal: Principal,
+    request: Request,
+    correlation_id: Uuid,
+) -> BoxStream<'static, Step> {
+    match operation::prepare(request, principal, correlation_id) {
         Err(error) => failed(error),
         Ok((request, Some(OperationType::Subscription))) => {
             let results = state.schema.execute_stream(request);

@@ -93,9 +93,13 @@ impl ColdStreams {
 async fn load(stream: StreamName, pool: PgPool, at_once: Arc<Semaphore>, patience: Duration) -> Loaded {
     let _turn = at_once.acquire().await;
     let mut backoff = Backoff::new(patience);
+    let begun = std::time::Instant::now();
     loop {
         match Aggregates::load(&stream, pool.clone()).await {
-            Ok(install) => return (stream, Ok(install)),
+            Ok(install) => {
+                metrics::histogram!("daybook_bus_cold_load_seconds").record(begun.elapsed().as_secs_f64());
+                return (stream, Ok(install));
+            }
             Err(error) if error.is_transient() => {
                 tracing::warn!(%error, ?stream, "a stream cannot be loaded now");
                 if !backoff.wait().await {

@@ -119,6 +119,7 @@ impl Decider {
             tracing::warn!(reason, "another node leads now; stepping down");
             return Some(End::Deposed);
         }
+        metrics::counter!("daybook_bus_recoveries_total").increment(1);
         tracing::warn!(%error, commands = shipment.decided.len(), "a commit has failed; deciding again");
         self.recovery.attempt += 1;
         self.aggregates.forget_since(shipment.number);
