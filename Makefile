@@ -6,11 +6,11 @@ SHELL := /bin/bash
 ARGS ?=
 # How far the log grows in bench-growth; 20 million events take about 20 GB for some minutes.
 EVENTS ?= 20000000
-# How long torture lasts in all, and the seed of what it does (a new one if empty).
+# How long torture lasts in all (soak: an hour), and the seed of what it does (a new one if empty).
 SECONDS ?= 300
 TORTURE_SEED ?=
 
-.PHONY: help run test torture bench bench-growth fmt lint build setup clean
+.PHONY: help run test torture bench bench-growth soak fmt lint build setup clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,13 +27,19 @@ torture: ## Kill, freeze, cut off and starve what runs, and check everything (SE
 	@TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(TORTURE_SEED) \
 		cargo test --release --locked -p api --test torture -- --ignored --exact torture::torture --nocapture
 
-bench: ## Measure the write path; the figures go to target/bench/summary.json
+bench: ## Measure the write path and the whole server; the figures go to target/bench/summary.json
 	@scripts/setup
 	@cargo bench --locked -p commands --bench write_path
+	@cargo bench --locked -p api --bench graphql
 
 bench-growth: ## Measure what an append costs as the log grows to EVENTS events; adds to the same figures
 	@scripts/setup
 	@cargo bench --locked -p commands --bench growth -- --events $(EVENTS)
+
+soak: SECONDS = 3600
+soak: ## Load the server for an hour at half its peak and watch its memory (SECONDS=…); adds to the same figures
+	@scripts/setup
+	@SECONDS=$(SECONDS) cargo bench --locked -p api --bench soak
 
 fmt: ## Format the code
 	@cargo fmt --all

@@ -23,7 +23,8 @@ pub fn length() -> anyhow::Result<Duration> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// A cluster of its own with the settings that Daybook serves with; more connections, for the peers.
+/// A cluster of its own with the settings that Daybook serves with; more connections, for the peers. `BENCH_SETTINGS` has
+/// others to try, for ours and peers alike, such as `wal_compression=lz4,max_wal_size=8GB`.
 pub async fn start() -> anyhow::Result<TemporaryCluster> {
     let settings = [
         ("shared_buffers", "512MB"),
@@ -31,8 +32,13 @@ pub async fn start() -> anyhow::Result<TemporaryCluster> {
         ("min_wal_size", "128MB"),
         ("max_wal_size", "2GB"),
     ];
-    let options =
+    let mut options =
         settings.iter().fold(Options::default(), |options, (name, value)| options.with_setting(name, value));
+    let tried = std::env::var("BENCH_SETTINGS").unwrap_or_default();
+    for setting in tried.split(',').filter(|setting| !setting.is_empty()) {
+        let (name, value) = setting.split_once('=').context("BENCH_SETTINGS is a list of name=value")?;
+        options = options.with_setting(name, value);
+    }
     Ok(Cluster::start_temporary_with(options).await?)
 }
 

@@ -4,7 +4,7 @@
 //! has waited all the same; leaving that out would hide the worst moments (coordinated omission).
 
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,12 +41,27 @@ impl Latencies {
 }
 
 impl OpenLoop {
-    /// Sends `request` with its number again and again.
+    /// Sends `request` with its number again and again, for the whole length.
+    ///
+    /// # Errors
+    /// As [`OpenLoop::run_until`].
+    pub async fn run<F>(
+        self,
+        request: impl Fn(usize) -> F + Clone + Send + Sync + 'static,
+    ) -> anyhow::Result<Latencies>
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.run_until(Arc::default(), request).await
+    }
+
+    /// Sends `request` with its number again and again, until the length is over or `stop` says so.
     ///
     /// # Errors
     /// The first request's that failed, or when answers do not keep up with the rate.
-    pub async fn run<F>(
+    pub async fn run_until<F>(
         self,
+        stop: Arc<AtomicBool>,
         request: impl Fn(usize) -> F + Clone + Send + Sync + 'static,
     ) -> anyhow::Result<Latencies>
     where
@@ -66,6 +81,9 @@ impl OpenLoop {
         let pacer = move || {
             let begun = Instant::now();
             for number in 0..total {
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(number);
+                }
                 let due = begun + Duration::from_secs_f64(number as f64 / self.rate);
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
                 if pacing.under_way.fetch_add(1, Ordering::Relaxed) > MOST_UNDER_WAY {
@@ -77,9 +95,9 @@ impl OpenLoop {
                     shared.answered(answer, (number >= counted).then(|| due.elapsed()));
                 });
             }
-            Ok(())
+            Ok(total)
         };
-        tokio::task::spawn_blocking(pacer).await??;
+        let sent = tokio::task::spawn_blocking(pacer).await??;
         let deadline = Instant::now() + Duration::from_secs(30);
         while shared.under_way.load(Ordering::Acquire) > 0 {
             ensure!(Instant::now() < deadline, "some requests were not answered");
@@ -89,7 +107,7 @@ impl OpenLoop {
             return Err(error).context("a request failed");
         }
         let histogram = shared.latencies.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Latencies { histogram, count: total as u64 })
+        Ok(Latencies { histogram, count: sent as u64 })
     }
 }
 

@@ -1,8 +1,10 @@
 //! Daybook: deposits and transfers through the bus.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use commands::bus::PeerSettings;
 use commands::testing::{admin, deposit, open_account, request, transfer};
 use commands::{Bus, BusContext, BusSettings, Command, Outcome, Receipt};
 use domain::ids::AccountId;
@@ -48,8 +50,10 @@ impl Work {
 
 pub struct Ours {
     pool: PgPool,
+    /// Of the first node.
     pub log: Log,
-    bus: Bus,
+    /// The first leads; clients are spread over all.
+    nodes: Vec<Bus>,
 }
 
 impl Ours {
@@ -63,7 +67,23 @@ impl Ours {
         if !*bus.leads().borrow() {
             bail!("the bus does not lead");
         }
-        Ok(Self { pool, log, bus })
+        Ok(Self { pool, log, nodes: vec![bus] })
+    }
+
+    /// So many nodes on one database, each with a log of its own to follow; all but the first forward to it.
+    pub async fn start_nodes(pool: PgPool, count: usize) -> anyhow::Result<Self> {
+        let log = Log::open(pool.clone()).await?;
+        let mut nodes = Vec::with_capacity(count);
+        for number in 0..count {
+            let own = if number == 0 { log.clone() } else { Log::open(pool.clone()).await? };
+            let name = format!("bench-{number}");
+            let context = BusContext { peer: Some(PeerSettings::loopback()), ..BusContext::new(name, own) };
+            let bus = Bus::start(context).await;
+            ensure!(bus.served_within(Duration::from_secs(20)).await, "no node leads");
+            nodes.push(bus);
+        }
+        ensure!(*nodes[0].leads().borrow(), "the first node does not lead");
+        Ok(Self { pool, log, nodes })
     }
 
     pub fn head(&self) -> LogPosition {
@@ -90,21 +110,21 @@ impl Ours {
     pub async fn accepted(&self, commands: impl Iterator<Item = Command>) -> anyhow::Result<Vec<Receipt>> {
         let key = || Uuid::now_v7().to_string();
         let requests = commands.map(|command| request(&admin(), &key(), command)).collect();
-        let replies = self.bus.execute_all(requests).await.into_iter();
+        let replies = self.nodes[0].execute_all(requests).await.into_iter();
         replies.map(|reply| accepted(reply?)).collect()
     }
 
     /// Durable commands a second.
     pub async fn measure(&self, accounts: &Arc<[AccountId]>, work: &Work, load: Load) -> anyhow::Result<f64> {
         let before = self.log.read_head().await?;
-        let (bus, accounts, asked) = (self.bus.clone(), Arc::clone(accounts), work.clone());
+        let (nodes, accounts, asked) = (self.nodes.clone(), Arc::clone(accounts), work.clone());
         let answered = load
             .run(move |client, number| {
                 let command = asked.command(&accounts, load.clients, client, number);
-                execute(bus.clone(), command)
+                execute(nodes[client % nodes.len()].clone(), command)
             })
             .await?;
-        self.check(before, work, answered.count).await?;
+        check(&self.pool, before, answered.count, answered.count * work.events()).await?;
         Ok(answered.rate)
     }
 
@@ -115,35 +135,43 @@ impl Ours {
         open_loop: OpenLoop,
     ) -> anyhow::Result<Latencies> {
         let before = self.log.read_head().await?;
-        let (bus, accounts) = (self.bus.clone(), Arc::clone(accounts));
+        let (bus, accounts) = (self.nodes[0].clone(), Arc::clone(accounts));
         let latencies = open_loop
             .run(move |number| execute(bus.clone(), Work::Deposits.command(&accounts, 1, 0, number)))
             .await?;
-        self.check(before, &Work::Deposits, latencies.count).await?;
+        check(&self.pool, before, latencies.count, latencies.count).await?;
         Ok(latencies)
     }
 
-    /// What was acknowledged is in the log, once.
-    async fn check(&self, before: LogPosition, work: &Work, acknowledged: u64) -> anyhow::Result<()> {
-        let (events, keys, batches): (i64, i64, i64) = sqlx::query_as(
-            "SELECT (SELECT count(*) FROM log.events WHERE log_position > $1), \
-                    (SELECT count(*) FROM log.idempotency_keys WHERE log_position > $1), \
-                    (SELECT count(DISTINCT recorded_at) FROM log.events WHERE log_position > $1)",
-        )
-        .bind(before.to_sql())
-        .fetch_one(&self.pool)
-        .await?;
-        let expected = acknowledged * work.events();
-        if (events.unsigned_abs(), keys.unsigned_abs()) != (expected, acknowledged) {
-            bail!("{acknowledged} commands were acknowledged, but there are {events} events and {keys} keys");
-        }
-        println!("  {acknowledged} commands in {batches} commits");
-        Ok(())
-    }
-
     pub async fn stop(&self) {
-        self.bus.stop().await;
+        // The leader last: nobody takes over.
+        for node in self.nodes.iter().rev() {
+            node.stop().await;
+        }
     }
+}
+
+/// The newest log position.
+pub async fn head(pool: &PgPool) -> anyhow::Result<LogPosition> {
+    let position: i64 = sqlx::query_scalar("SELECT log_position FROM log.log_head").fetch_one(pool).await?;
+    Ok(LogPosition(position.unsigned_abs()))
+}
+
+/// What was acknowledged since a position is in the log, once.
+pub async fn check(pool: &PgPool, before: LogPosition, acknowledged: u64, events: u64) -> anyhow::Result<()> {
+    let (found, keys, batches): (i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM log.events WHERE log_position > $1), \
+                (SELECT count(*) FROM log.idempotency_keys WHERE log_position > $1), \
+                (SELECT count(DISTINCT recorded_at) FROM log.events WHERE log_position > $1)",
+    )
+    .bind(i64::try_from(before.0)?)
+    .fetch_one(pool)
+    .await?;
+    if (found.unsigned_abs(), keys.unsigned_abs()) != (events, acknowledged) {
+        bail!("{acknowledged} commands were acknowledged, but there are {found} events and {keys} keys");
+    }
+    println!("  {acknowledged} commands in {batches} commits");
+    Ok(())
 }
 
 async fn execute(bus: Bus, command: Command) -> anyhow::Result<()> {

@@ -29,7 +29,8 @@ async fn main() -> anyhow::Result<()> {
     cluster::print_settings(&superuser).await?;
     event_store::migrate(&own.connect_options(Role::Migrator)).await?;
     event_store::check_durability(&superuser).await?;
-    let ours = ours::Ours::start(cluster::pool(&own, Role::App, 16).await?).await?;
+    let app = cluster::pool(&own, Role::App, 24).await?;
+    let ours = ours::Ours::start(app.clone()).await?;
     println!("opening {} accounts", cluster::ACCOUNTS);
     let accounts = ours.open_accounts(cluster::ACCOUNTS).await?.into();
     let peers = |connections| cluster::pool(&own, Role::Superuser, connections);
@@ -39,8 +40,7 @@ async fn main() -> anyhow::Result<()> {
 
     let wanted = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
     let mut bench =
-        Bench { superuser, ours, library, plain, batched, accounts, length, wanted, rows: Vec::new() };
+        Bench { superuser, app, ours, library, plain, batched, accounts, length, wanted, rows: Vec::new() };
     bench.run().await?;
-    bench.ours.stop().await;
     summary::write(&bench.rows)
 }

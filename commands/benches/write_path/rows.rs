@@ -23,9 +23,13 @@ const MANY: usize = 1_024;
 const QUANTILES: [(&str, f64); 3] =
     [("latency/half-peak-p50", 0.5), ("latency/half-peak-p99", 0.99), ("latency/half-peak-p999", 0.999)];
 
+/// Nodes over which clients are spread.
+const NODES: [usize; 2] = [2, 4];
+
 /// Everything that is measured, on one cluster.
 pub struct Bench {
     pub superuser: PgPool,
+    pub app: PgPool,
     pub ours: Ours,
     pub library: peer::Peer,
     pub plain: PlainSql,
@@ -38,7 +42,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Measures the rows that are wanted.
+    /// Measures the rows that are wanted, and stops the bus.
     pub async fn run(&mut self) -> anyhow::Result<()> {
         let mut peaks = None;
         for clients in [1, 64, MANY] {
@@ -66,6 +70,10 @@ impl Bench {
             if self.wants(row) {
                 self.skewed(row, spread).await?;
             }
+        }
+        self.ours.stop().await;
+        if NODES.iter().any(|nodes| self.wants(&format!("nodes/{nodes}"))) {
+            self.nodes().await?;
         }
         Ok(())
     }
@@ -150,6 +158,27 @@ impl Bench {
         let plain = self.plain.measure(&self.accounts, &spread, load).await?;
         self.push(name, "transfers/s", value, "sql", plain);
         Ok(())
+    }
+
+    /// Transfers of clients that are spread over nodes of one database, of which one decides.
+    async fn nodes(&mut self) -> anyhow::Result<()> {
+        let one = self.transfers_over(1).await?;
+        for nodes in NODES {
+            let name = format!("nodes/{nodes}");
+            if self.wants(&name) {
+                let value = self.transfers_over(nodes).await?;
+                self.push(&name, "transfers/s", value, "one node", one);
+            }
+        }
+        Ok(())
+    }
+
+    async fn transfers_over(&self, nodes: usize) -> anyhow::Result<f64> {
+        let ours = Ours::start_nodes(self.app.clone(), nodes).await?;
+        let load = self.begin(&format!("nodes/{nodes}"), MANY).await?;
+        let value = ours.measure(&self.accounts, &Work::Transfers(Spread::Even), load).await?;
+        ours.stop().await;
+        Ok(value)
     }
 
     async fn ceiling(&self, name: &str, from: LogPosition) -> anyhow::Result<f64> {
