@@ -1,8 +1,10 @@
 //! Keys: the same request is one effect and one answer, whatever happens in between.
 
+use std::time::Duration;
+
 use commands::bus::BusSettings;
 use commands::testing::{TestBus, admin, deposit, open_account, request, trader, transfer, withdraw};
-use commands::{Failure, Principal, Role};
+use commands::{Failure, Outcome, Principal, Role};
 use domain::Code;
 use event_store::LogPosition;
 use futures::future::join_all;
@@ -166,4 +168,80 @@ async fn a_key_written_by_somebody_else_meanwhile_is_answered_with_what_is_store
     assert!(late.replayed);
     assert_eq!((&late.outcome, late.log_position), (&before.outcome, before.log_position));
     assert_eq!(count_of(&house, "FundsDeposited").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_keys_are_cleaned_up_while_new_ones_come_in_and_none_of_those_is_lost() {
+    const OLD: i64 = 9_000;
+    let house = TestBus::start().await;
+    let account = house.open_account("alice", "EUR").await;
+    house.bus.stop().await;
+    sqlx::query(
+        "INSERT INTO log.idempotency_keys (recorded_at, log_position, principal, key, command_hash, outcome) \
+         SELECT recorded_at - interval '2 hours', NULL, 'admin', 'old-' || n, command_hash, outcome \
+         FROM log.idempotency_keys, generate_series(1, $1) AS n WHERE log_position = 1",
+    )
+    .bind(OLD)
+    .execute(house.pool())
+    .await
+    .unwrap();
+    let settings = BusSettings { key_retention: Duration::from_secs(3_600), ..BusSettings::default() };
+    let house = TestBus::on(house.database, "node-1", settings).await;
+
+    let mut asked = Vec::new();
+    let is_clean = "SELECT count(*) = 0 FROM log.idempotency_keys WHERE key LIKE 'old-%'";
+    let mut rounds = 0;
+    while !sqlx::query_scalar::<_, bool>(is_clean).fetch_one(house.pool()).await.unwrap() || rounds < 3 {
+        assert!(rounds < 2_000, "it is never clean");
+        let new: Vec<_> = (0..20)
+            .map(|n| request(&admin(), &format!("new-{rounds}-{n}"), deposit(&account, "0.01")))
+            .collect();
+        // Each is asked for twice at once, and one of those before again.
+        let twice = [new.clone(), new.clone(), asked.iter().rev().take(20).cloned().collect()].concat();
+        let replies = house.bus.execute_all(twice).await;
+        assert!(replies[..20].iter().all(|reply| !reply.as_ref().unwrap().replayed));
+        assert!(replies[20..].iter().all(|reply| reply.as_ref().unwrap().replayed));
+        asked.extend(new);
+        rounds += 1;
+    }
+    for again in asked.chunks(500) {
+        for reply in house.bus.execute_all(again.to_vec()).await {
+            assert!(reply.unwrap().replayed, "kept for an hour");
+        }
+    }
+    assert_eq!(count_of(&house, "FundsDeposited").await, rounds * 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn equal_linked_sets_at_once_have_one_effect_and_one_answer_each() {
+    let house = TestBus::start().await;
+    let (alice, bob) = (house.open_account("alice", "EUR").await, house.open_account("bob", "EUR").await);
+    house.deposit(&alice, "100.00").await;
+    let set = |first: &str| {
+        vec![
+            request(&admin(), first, transfer(&alice, &bob, "1.00")),
+            request(&admin(), "shared", transfer(&alice, &bob, "2.00")),
+        ]
+    };
+    let sets = (0..32).map(|n| set(if n % 4 == 3 { "other" } else { "same" }));
+    let replies = join_all(sets.map(|set| {
+        let bus = house.bus.clone();
+        tokio::spawn(async move { bus.execute_linked(set).await })
+    }))
+    .await;
+    let (mut firsts, mut replays, mut conflicts) = (0, 0, 0);
+    for replies in replies {
+        match &replies.unwrap()[..] {
+            [Ok(one), Ok(two)] if one.replayed && two.replayed => replays += 1,
+            [Ok(one), _] if matches!(one.outcome, Outcome::Accepted(_)) => firsts += 1,
+            both => {
+                conflicts += 1;
+                assert!(both.iter().all(|reply| code(reply) == Code::IdempotencyConflict));
+            }
+        }
+    }
+    // Whichever kind came first, its twins are replays, and the other kind shares a key with it.
+    assert_eq!(firsts, 1);
+    assert!((replays, conflicts) == (23, 8) || (replays, conflicts) == (7, 24), "{replays} {conflicts}");
+    assert_eq!(count_of(&house, "TransferSent").await, 2);
 }

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod every_point;
+mod exactly_once;
 mod failures;
 mod idempotency;
 mod leading;
