@@ -119,3 +119,42 @@ pub async fn announce(
     sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(payload).execute(connection).await?;
     Ok(())
 }
+
+/// Announces several things in this order; all of them or none.
+///
+/// # Errors
+/// As [`announce`].
+pub async fn announce_all(
+    connection: &mut PgConnection,
+    channel: &str,
+    payloads: &[String],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "SELECT pg_notify($1, payload) FROM unnest($2) WITH ORDINALITY AS p (payload, place) ORDER BY place",
+    )
+    .bind(channel)
+    .bind(payloads)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The sessions that listen under a name, but for one's own. It costs no write, so one can look often and say nothing
+/// while nobody listens.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn listeners(
+    connection: &mut PgConnection,
+    application_name: &str,
+    own: i32,
+) -> Result<Vec<i32>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1 \
+         AND pid <> $2 ORDER BY pid",
+    )
+    .bind(application_name)
+    .bind(own)
+    .fetch_all(connection)
+    .await
+}

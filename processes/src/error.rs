@@ -27,6 +27,9 @@ pub enum ProcessError {
     /// The tick archive failed.
     #[error(transparent)]
     TickArchive(#[from] TickArchiveError),
+    /// The observed markets cannot be passed on to other nodes.
+    #[error("the observed markets cannot be passed on: {0}")]
+    Relay(#[from] sqlx::Error),
     /// More market data came than it could take in.
     #[error("it fell too far behind the market data")]
     FellBehind,

@@ -8,6 +8,7 @@
 //! | [`observed_markets`] | all of them as they are now, for processes and readers |
 //! | [`windows`], `price_feed` | observed prices in windows of time, written to the log |
 //! | [`tick_archive`] | every trade, kept for a time beside the log |
+//! | `relay` | the observed markets on nodes that do not lead |
 //! | [`paper_venue`] | answers orders on paper markets from the observed market |
 //! | `hold_expiry` | sweeps due holds |
 //! | [`supervisor`], `dispatch`, [`error`] | how processes run, issue commands and fail |
@@ -23,6 +24,7 @@ pub mod observed_book;
 pub mod observed_markets;
 pub mod paper_venue;
 mod price_feed;
+mod relay;
 mod running;
 pub mod supervisor;
 pub mod tick_archive;

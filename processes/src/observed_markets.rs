@@ -113,6 +113,16 @@ impl ObservedMarkets {
         full
     }
 
+    /// Forgets every book: none is known until the next snapshot.
+    pub(crate) fn forget(&self) {
+        self.lock().markets.values_mut().for_each(|market| market.book.reset());
+    }
+
+    /// Whether the market's book is known, in this pass.
+    pub(crate) fn is_ready_in(&self, symbol: &Symbol, pass: &Pass) -> bool {
+        self.lock().markets.get(symbol).is_some_and(|market| market.pass == *pass && market.book.is_ready())
+    }
+
     /// Every market as it is now and every message from now on.
     pub fn subscribe(&self) -> Subscription {
         let (sender, messages) = mpsc::channel(SUBSCRIBER_LAG);

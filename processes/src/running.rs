@@ -18,7 +18,7 @@ use crate::observed_markets::ObservedMarkets;
 use crate::paper_venue::venue;
 use crate::supervisor::{ProcessStatus, Run, Statuses, supervise};
 use crate::tick_archive::{self, TickArchive, keeper};
-use crate::{hold_expiry, price_feed, windows};
+use crate::{hold_expiry, price_feed, relay, windows};
 
 /// What processes are told.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +99,19 @@ impl Plan {
         let mut epochs = self.context.bus.epoch();
         loop {
             let leads = async { epochs.wait_for(Option::is_some).await.ok().and_then(|epoch| *epoch) };
+            // While another node leads, its feeds are heard.
+            let hear = relay::receiver::receive(
+                self.context.pool.clone(),
+                self.markets.clone(),
+                self.archive.clone(),
+            );
+            let leads = async {
+                tokio::select! {
+                    biased;
+                    epoch = leads => epoch,
+                    () = hear => None,
+                }
+            };
             let Some(Some(epoch)) = shutdown.run_until_cancelled(leads).await else { return };
             let reign = shutdown.child_token();
             let mut tasks = JoinSet::new();
@@ -115,7 +128,7 @@ impl Plan {
 
     fn spawn_all(&self, epoch: u64, shutdown: &CancellationToken, tasks: &mut JoinSet<()>) {
         let ProcessContext { bus, log, pool, settings, .. } = self.context.clone();
-        let states = ProcessStates::new(pool, epoch);
+        let states = ProcessStates::new(pool.clone(), epoch);
         let mut spawn = |name: String, run: Run| {
             supervise(name, run, self.statuses.clone(), shutdown.clone(), tasks);
         };
@@ -125,6 +138,10 @@ impl Plan {
             repeatable(move |stop| {
                 keeper::keep(archive.clone(), settings.tick_retention, markets.clone(), stop)
             })
+        });
+        spawn("observed-relay".to_owned(), {
+            let (pool, markets, archive) = (pool.clone(), self.markets.clone(), self.archive.clone());
+            repeatable(move |stop| relay::sender::send(pool.clone(), markets.clone(), archive.clone(), stop))
         });
         spawn("observed-prices".to_owned(), {
             let (markets, dispatcher) = (self.markets.clone(), Dispatcher::new(bus.clone(), "feed"));

@@ -6,6 +6,7 @@ mod support;
 mod bank;
 mod exchange;
 mod first_trade;
+mod followers;
 mod observed;
 mod ownership;
 mod reads;

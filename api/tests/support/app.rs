@@ -57,13 +57,6 @@ impl TestApp {
     /// A server with changed settings.
     pub async fn start_with(change: impl FnOnce(&mut ServeSettings)) -> Self {
         let database = TestDatabase::create().await.expect("a database for tests");
-        let folder = tempfile::tempdir().unwrap();
-        let mut settings = settings();
-        settings.store.data_dir = folder.path().to_owned();
-        let options = database.connect_options(DatabaseRole::App).await.unwrap();
-        settings.store.database_url = Some(options.to_url_lossy().to_string());
-        change(&mut settings);
-
         let keys = Keys::new(database.app.clone());
         let mut by_name = HashMap::new();
         for role in Role::OF_KEYS.into_iter().filter(|role| *role != Role::Trader) {
@@ -75,7 +68,26 @@ impl TestApp {
             by_name.insert(trader.to_owned(), key.reveal().to_owned());
         }
         by_name.insert("trader".to_owned(), by_name["alice"].clone());
+        Self::start_on(database, keys, by_name, change).await
+    }
 
+    /// Another node on the same database, for the same callers.
+    pub async fn beside(&self, change: impl FnOnce(&mut ServeSettings)) -> Self {
+        Self::start_on(self.database.clone(), self.keys.clone(), self.client.keys.clone(), change).await
+    }
+
+    async fn start_on(
+        database: TestDatabase,
+        keys: Keys,
+        by_name: HashMap<String, String>,
+        change: impl FnOnce(&mut ServeSettings),
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings();
+        settings.store.data_dir = folder.path().to_owned();
+        let options = database.connect_options(DatabaseRole::App).await.unwrap();
+        settings.store.database_url = Some(options.to_url_lossy().to_string());
+        change(&mut settings);
         let application = Application::build(settings).await.expect("a server");
         let client = Client::new(application.address().unwrap(), by_name);
         let stop = CancellationToken::new();

@@ -5,13 +5,13 @@
 
 use domain::order::OrderSide;
 use domain::{Asset, Price, Quantity};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::feed::MarketData;
 
 /// A price and the quantity there.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Level {
     /// Above zero.
     pub price: Price,
@@ -20,7 +20,7 @@ pub struct Level {
 }
 
 /// The book as a whole.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BookSnapshot {
     /// The last update that it contains.
     pub last_update_id: u64,
@@ -31,7 +31,7 @@ pub struct BookSnapshot {
 }
 
 /// Levels that have changed, with their new quantities.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DepthUpdate {
     /// The first update in it: one more than the last of the update before.
     pub first_update_id: u64,
@@ -44,7 +44,7 @@ pub struct DepthUpdate {
 }
 
 /// The best bid and ask after an update.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BookTicker {
     /// The update.
     pub update_id: u64,
@@ -55,7 +55,7 @@ pub struct BookTicker {
 }
 
 /// A trade on the outside market.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MarketTrade {
     /// Unique within a pass, growing by one.
     pub trade_id: u64,

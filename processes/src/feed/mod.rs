@@ -16,13 +16,14 @@ use std::sync::Arc;
 
 use domain::Timestamp;
 use domain::ids::Symbol;
+use serde::{Deserialize, Serialize};
 
 pub use message::{BookSnapshot, BookTicker, DepthUpdate, Level, MarketTrade};
 pub use playback::{PassPlayback, RecordedFeed, Speed};
 pub use recording::{Recording, RecordingReader};
 
 /// A message of a feed, at its time in the present.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FeedMessage {
     /// When it came; never before the message that came before it.
     pub at: Timestamp,
@@ -31,7 +32,7 @@ pub struct FeedMessage {
 }
 
 /// What a feed says about its market.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum MarketData {
     /// A recording begins again, or a live feed has connected: what was known of the book is void.
     PassStarted(Pass),
@@ -46,7 +47,7 @@ pub enum MarketData {
 }
 
 /// Which playing of which feed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pass {
     /// The feed, for example `binance-spot/btcusdt-20240808`.
     pub feed: Arc<str>,

@@ -33,6 +33,8 @@ pub const MAX_PAGE: usize = 1_000;
 
 /// Trades of one market that wait to be written at most; while PostgreSQL is away, the oldest are dropped beyond it.
 const MAX_UNWRITTEN: usize = batch::MAX_TRADES;
+/// How long a trade that another node writes is kept in memory: a few times as long as that takes.
+const MIRRORED_FOR: TimeDelta = TimeDelta::seconds(60);
 /// Trades a subscriber may lag behind before it misses some.
 const SUBSCRIBER_LAG: usize = 4_096;
 /// Rows one read takes from the database.
@@ -89,6 +91,15 @@ struct ArchivedMarket {
 struct Newest {
     last: Option<TickKey>,
     unwritten: VecDeque<Tick>,
+    /// The newest that another node has taken in, who writes them.
+    mirrored: VecDeque<Tick>,
+}
+
+impl Newest {
+    /// Trades that may not be in the database, oldest first.
+    fn in_memory(&self) -> impl DoubleEndedIterator<Item = &Tick> {
+        self.unwritten.iter().chain(&self.mirrored)
+    }
 }
 
 impl TickArchive {
@@ -110,7 +121,7 @@ impl TickArchive {
             .fetch_optional(&pool)
             .await?;
             let last = row.as_ref().map(last_key).transpose()?;
-            let newest = Mutex::new(Newest { last, unwritten: VecDeque::new() });
+            let newest = Mutex::new(Newest { last, ..Newest::default() });
             let live = broadcast::Sender::new(SUBSCRIBER_LAG);
             archived.insert(symbol, ArchivedMarket { base, newest, live });
         }
@@ -131,6 +142,8 @@ impl TickArchive {
             tick.at = last.at() + TimeDelta::microseconds(1);
         }
         newest.last = Some(tick.key());
+        // What another node had not written is lost with it; what it had is in the database.
+        newest.mirrored.clear();
         if newest.unwritten.len() >= MAX_UNWRITTEN {
             newest.unwritten.pop_front();
             metrics::counter!("daybook_ticks_dropped_total").increment(1);
@@ -138,6 +151,33 @@ impl TickArchive {
         newest.unwritten.push_back(tick.clone());
         // Sent under the lock, so that subscribers see the trades in their order. Nobody listening is no error.
         let _ = market.live.send(Arc::new(tick));
+    }
+
+    /// Takes over a trade that the node that leads has recorded and will write. One that is known already is left out.
+    pub(crate) fn mirror(&self, tick: Tick) {
+        let Some(market) = self.inner.markets.get(&tick.symbol) else { return };
+        let mut newest = market.newest();
+        if newest.last.is_some_and(|last| tick.key() <= last) {
+            return;
+        }
+        newest.last = Some(tick.key());
+        let oldest = tick.at - MIRRORED_FOR;
+        while newest.mirrored.front().is_some_and(|first| first.at < oldest)
+            || newest.mirrored.len() >= MAX_UNWRITTEN
+        {
+            newest.mirrored.pop_front();
+        }
+        newest.mirrored.push_back(tick.clone());
+        let _ = market.live.send(Arc::new(tick));
+    }
+
+    /// The trades of a market that may not be in the database yet, oldest first.
+    pub(crate) fn newest(&self, symbol: &Symbol) -> Vec<Tick> {
+        self.inner
+            .markets
+            .get(symbol)
+            .map(|market| market.newest().in_memory().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Every trade of the market from now on; `None` if there is no such market. One that lags is told how many it missed.
@@ -167,7 +207,7 @@ impl TickArchive {
         };
         // Memory before database: a batch that is written in between is then seen twice, never missed.
         let unwritten: Vec<Tick> =
-            market.newest().unwritten.iter().filter(|t| belongs(t)).take(wanted).cloned().collect();
+            market.newest().in_memory().filter(|t| belongs(t)).take(wanted).cloned().collect();
 
         let mut ticks: Vec<Tick> = Vec::new();
         // A batch that ends at the place has nothing more to give.
@@ -214,7 +254,7 @@ impl TickArchive {
     pub async fn latest(&self, symbol: &Symbol, limit: usize) -> Result<Vec<Tick>, TickArchiveError> {
         let Some(market) = self.inner.markets.get(symbol) else { return Ok(Vec::new()) };
         let limit = limit.min(MAX_PAGE);
-        let mut ticks: Vec<Tick> = market.newest().unwritten.iter().rev().take(limit).cloned().collect();
+        let mut ticks: Vec<Tick> = market.newest().in_memory().rev().take(limit).cloned().collect();
         let mut place = TickKey { at_us: far_future().timestamp_micros(), pass: 0, trade_id: 0 };
         while ticks.len() < limit {
             let row = sqlx::query(

@@ -7,9 +7,10 @@ use chrono::DateTime;
 use domain::ids::Symbol;
 use domain::order::OrderSide;
 use domain::{Price, Quantity, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// A trade of an outside market.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tick {
     /// The market.
     pub symbol: Symbol,

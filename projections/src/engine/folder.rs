@@ -61,18 +61,6 @@ pub(super) async fn folds(connection: &mut PgConnection, session: i32) -> Result
     .await
 }
 
-/// The sessions of other nodes that listen for moves of the checkpoint.
-pub(super) async fn listeners(connection: &mut PgConnection, own: i32) -> Result<Vec<i32>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1 \
-         AND pid <> $2 ORDER BY pid",
-    )
-    .bind(LISTENER)
-    .bind(own)
-    .fetch_all(connection)
-    .await
-}
-
 /// The session over which this process folds, while it does, and the session that listens for others who do.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reign(Arc<Mutex<Sessions>>);

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use event_store::announcements::listeners;
 use event_store::{Log, LogPosition, RecordedEvent};
 use futures::{Stream, StreamExt as _};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
@@ -252,7 +253,7 @@ impl Leader {
         if group.written_at.elapsed() >= IDLE_WRITE && !self.write_idle(connection, group).await? {
             return Ok(false);
         }
-        let listeners = folder::listeners(connection, self.reign.listener()).await?;
+        let listeners = listeners(connection, folder::LISTENER, self.reign.listener()).await?;
         if listeners != group.listeners {
             group.listeners = listeners;
             // Who has come has missed what was told before.
