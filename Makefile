@@ -6,9 +6,16 @@ SHELL := /bin/bash
 ARGS ?=
 # How far the log grows in bench-growth; 20 million events take about 20 GB for some minutes.
 EVENTS ?= 20000000
+<<<<<<< HEAD
 # How long torture lasts in all (soak: an hour), and the seed of what it does (a new one if empty).
+=======
+# How long torture lasts in all, the seed of what it does (a new one if empty), how many servers are on one database, and
+# the one setting to be tortured (private, disk, wire or nodes; all if empty).
+>>>>>>> 3acaffb (Torture several servers on one database)
 SECONDS ?= 300
 TORTURE_SEED ?=
+NODES ?= 3
+SETTING ?=
 
 .PHONY: help run test torture bench bench-growth soak fmt lint build setup clean
 
@@ -24,7 +31,7 @@ test: ## Check formatting, lints and scripts and run all tests; installs what it
 
 torture: ## Kill, freeze, cut off and starve what runs, and check everything (SECONDS=300; TORTURE_SEED=… repeats)
 	@scripts/setup test
-	@TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(TORTURE_SEED) \
+	@TORTURE_SECONDS=$(SECONDS) TORTURE_SEED=$(TORTURE_SEED) TORTURE_NODES=$(NODES) TORTURE_SETTING=$(SETTING) \
 		cargo test --release --locked -p api --test torture -- --ignored --exact torture::torture --nocapture
 
 bench: ## Measure the write path and the whole server; the figures go to target/bench/summary.json

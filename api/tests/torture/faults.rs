@@ -197,7 +197,12 @@ impl Breaker<'_> {
             if !self.house.is_down(number) {
                 continue;
             }
-            if let Err(log) = self.house.start_node(number) {
+            while let Err(log) = self.house.start_node(number) {
+                // A server does not start without its database. Its own it brings along.
+                if self.house.has_outside_database() && begun.elapsed() < self.limits.postgres {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
                 let tail: String = log.lines().rev().take(5).collect::<Vec<_>>().join(" | ");
                 self.load.findings.note(Check::ServerStays, format!("{what}; it does not start: {tail}"));
                 return format!("{what}; it does not start");

@@ -123,6 +123,11 @@ impl House {
         Ok(())
     }
 
+    /// Whether PostgreSQL comes and goes without the servers.
+    pub fn has_outside_database(&self) -> bool {
+        self.outside.is_some()
+    }
+
     pub fn is_down(&self, number: usize) -> bool {
         self.nodes[number].daybook.is_none()
     }

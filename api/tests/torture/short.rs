@@ -26,17 +26,7 @@ async fn short(setting: Setting, faults: &[Fault]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_with_its_private_cluster_survives() {
     use Fault::*;
-    let faults = [
-        KillServer,
-        KillPostgres,
-        FreezeServer,
-        KillAppender,
-        EndAppenders,
-        FreezePostgres,
-        ClockAhead,
-        RogueWriters,
-        KillBoth,
-    ];
+    let faults = [KillServer, KillPostgres, FreezeServer, EndAppenders, ClockAhead, RogueWriters, KillBoth];
     short(Setting::Private, &faults).await;
 }
 
@@ -53,4 +43,10 @@ async fn a_bad_wire_is_survived() {
         &[LoseAnswer, DelayRequest, CutConnections, LoseRequest, Silence, FreezeAppenders],
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loss_of_a_leader_is_survived() {
+    use Fault::*;
+    short(Setting::Outside(3), &[KillServer, FreezeServer, Silence]).await;
 }

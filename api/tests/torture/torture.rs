@@ -6,9 +6,19 @@ use crate::faults::{Fault, Limits};
 use crate::house::Setting;
 use crate::run::{Plan, run};
 
-/// A setting's share of the time, in parts of ten.
-const SHARES: [(Setting, u32); 3] =
-    [(Setting::Private, 4), (Setting::SmallDisk, 2), (Setting::Outside(1), 4)];
+/// Servers on one database, unless TORTURE_NODES says otherwise.
+const NODES: u64 = 3;
+
+/// The settings by name, with their shares of the time in parts of ten.
+fn settings() -> [(&'static str, Setting, u32); 4] {
+    let nodes = number("TORTURE_NODES").unwrap_or(NODES).max(1) as usize;
+    [
+        ("private", Setting::Private, 3),
+        ("disk", Setting::SmallDisk, 1),
+        ("wire", Setting::Outside(1), 2),
+        ("nodes", Setting::Outside(nodes), 4),
+    ]
+}
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
@@ -20,12 +30,17 @@ fn number(variable: &str) -> Option<u64> {
 async fn torture() {
     let seconds = number("TORTURE_SECONDS").unwrap_or(300);
     let seed = number("TORTURE_SEED").unwrap_or_else(rand::random);
-    for (setting, share) in SHARES {
+    let only = std::env::var("TORTURE_SETTING").unwrap_or_default();
+    let chosen: Vec<_> =
+        settings().into_iter().filter(|(name, ..)| only.is_empty() || only == *name).collect();
+    assert!(!chosen.is_empty(), "TORTURE_SETTING={only}: choose private, disk, wire or nodes");
+    let shares: u32 = chosen.iter().map(|(.., share)| share).sum();
+    for (_, setting, share) in chosen {
         let plan = Plan {
             setting,
             seed,
             faults: Fault::of(setting),
-            time: Some(Duration::from_secs(seconds) * share / 10),
+            time: Some(Duration::from_secs(seconds) * share / shares),
             limits: Limits::promised_times(1),
             longest: 20,
             sabotage: None,
