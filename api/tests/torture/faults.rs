@@ -266,13 +266,22 @@ impl Breaker<'_> {
         let stepped = Instant::now();
         let mut told = String::new();
         if self.house.nodes.len() > 1 {
-            told = self.resumes("the leader's clock stepped", stepped, self.limits.server).await + "; ";
+            while self.house.leader() == leader && stepped.elapsed() < self.limits.server {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let what = format!("another server leads after {:.2} s", stepped.elapsed().as_secs_f64());
+            told = self.resumes(&what, stepped, self.limits.server).await + "; ";
+            self.load.findings.expect(self.house.leader() != leader, Check::ResumesInTime, || {
+                format!("a server whose clock is {ahead_ms} ms off still leads")
+            });
         }
         tokio::time::sleep(self.seconds(6).saturating_sub(stepped.elapsed())).await;
+        // What was decided before the clock was found to be wrong bears its time.
+        let ahead = self.house.log_ahead_of_clock().await;
         if let Some(clock) = &self.house.nodes[leader].clock {
             clock.step(0);
         }
-        let what = format!("the clock was {ahead_ms} ms off and is right again");
+        let what = format!("the clock was {ahead_ms} ms off and is right again, the log {ahead}");
         told + &self.resumes(&what, Instant::now(), self.limits.server).await
     }
 

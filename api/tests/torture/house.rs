@@ -210,6 +210,15 @@ impl House {
         rows.iter().filter_map(|row| Pid::from_raw(row.get("pid"))).collect()
     }
 
+    /// How far the newest event's time is ahead of PostgreSQL's clock, for people.
+    pub async fn log_ahead_of_clock(&self) -> String {
+        let Ok(database) = self.connect(Role::App).await else { return "cannot be read".to_owned() };
+        let sql = "SELECT round(extract(epoch FROM recorded_at - clock_timestamp()), 1)::text || ' s ahead' FROM log.log_head";
+        let ahead = sqlx::query_scalar(sql).fetch_one(&database.pool).await;
+        database.close().await;
+        ahead.unwrap_or_else(|error| error.to_string())
+    }
+
     /// The server that leads the log, or seems to: the one that appends.
     pub fn leader(&self) -> usize {
         let leads = |node: &Node| node.daybook.is_some() && node.wire.as_ref().is_some_and(Wire::appends);
