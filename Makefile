@@ -6,12 +6,8 @@ SHELL := /bin/bash
 ARGS ?=
 # How far the log grows in bench-growth; 20 million events take about 20 GB for some minutes.
 EVENTS ?= 20000000
-<<<<<<< HEAD
-# How long torture lasts in all (soak: an hour), and the seed of what it does (a new one if empty).
-=======
-# How long torture lasts in all, the seed of what it does (a new one if empty), how many servers are on one database, and
+# How long torture lasts in all (soak: an hour). Its seed (a new one if empty), how many servers are on one database, and
 # the one setting to be tortured (private, disk, wire or nodes; all if empty).
->>>>>>> 3acaffb (Torture several servers on one database)
 SECONDS ?= 300
 TORTURE_SEED ?=
 NODES ?= 3
