@@ -86,7 +86,8 @@ impl Mutation {
         account_command(ctx, input.idempotency_key.clone(), parse::unfreeze_account(input)).await
     }
 
-    /// Closes an account for good; it must be empty.
+    /// Closes an account for good; it must be empty. A portfolio that it pays for trades no more; its assets can still be
+    /// withdrawn.
     async fn close_account(&self, ctx: &Context<'_>, input: AccountStatusInput) -> Result<AccountPayload> {
         account_command(ctx, input.idempotency_key.clone(), parse::close_account(input)).await
     }

@@ -1,6 +1,8 @@
 //! Orders on an internal market: filters, risk, matching and settlement.
 
-use commands::request::{AccountStatusChange, CancelOrder, MarketStatusChange, PlaceOrder, SetRiskLimits};
+use commands::request::{
+    AccountStatusChange, AssetMovement, CancelOrder, MarketStatusChange, PlaceOrder, SetRiskLimits,
+};
 use commands::{Command, Role};
 use domain::Code;
 use domain::ids::{OrderId, Symbol};
@@ -268,4 +270,27 @@ fn an_order_of_another_owner_cannot_be_canceled() {
     house.run(&of_role(Role::Admin), cancel).unwrap();
     let unknown = Command::CancelOrder(CancelOrder { order_id: OrderId::new("none") });
     assert_eq!(house.refused(&seller.principal, unknown), Code::OrderNotFound);
+}
+
+#[test]
+fn a_portfolio_whose_cash_account_is_closed_trades_no_more_and_its_assets_can_go() {
+    let (mut house, buyer, seller) = house();
+    let resting = place(&mut house, &seller, limit(&seller, ACME, OrderSide::Sell, "2", "10"));
+    // It has no cash, so it is empty.
+    let change = AccountStatusChange { account_id: seller.account.clone(), reason: "moved".into() };
+    house.run(&seller.principal, Command::CloseAccount(change)).unwrap();
+
+    place(&mut house, &buyer, limit(&buyer, ACME, OrderSide::Buy, "2", "10"));
+    assert_eq!(house.order(&resting).status, OrderStatus::Expired);
+    assert!(house.account(&seller.account).balance.is_zero());
+    let own = limit(&seller, ACME, OrderSide::Sell, "1", "10");
+    assert_eq!(rejected(&mut house, &seller, own), Code::AccountClosed);
+    let all = AssetMovement {
+        portfolio_id: seller.portfolio.clone(),
+        asset: "ACME".parse().unwrap(),
+        quantity: dec("10"),
+        unit_cost: None,
+        reference: None,
+    };
+    house.run(&of_role(Role::Operator), Command::WithdrawAsset(all)).unwrap();
 }
