@@ -16,8 +16,8 @@ use crate::failures::{poison, refuse_poison};
 use crate::wire::{Fault, Wire, house_on_a_wire};
 use crate::{answer, code, kill_appender};
 
-/// Writes go on this soon after a fault. A connection cut off unnoticed may hold its transaction for 3 s.
-const RECOVERY: Duration = Duration::from_secs(8);
+/// Writes go on this soon after a fault: mostly within a tenth of a second, but the machine may be busy with other tests.
+const RECOVERY: Duration = Duration::from_secs(15);
 
 /// What is sent in one run.
 #[derive(Clone, Copy)]
