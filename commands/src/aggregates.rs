@@ -4,9 +4,9 @@
 //! batch that changed it last: what no durable batch stands behind is pinned, and forgotten when its commit fails.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use cqrs_es::persist::SerializedEvent;
 use domain::Decider;
 use domain::account::Account;
@@ -46,12 +46,6 @@ impl<A> Slot<A> {
     pub(crate) fn touch(&self, batch: u64) {
         self.used.set(batch);
     }
-
-    /// Says that batch `batch` changes it.
-    pub(crate) fn mark_changed(&mut self, batch: u64) {
-        self.changed = batch;
-        self.used.set(batch);
-    }
 }
 
 impl<A> Clone for Slot<A> {
@@ -63,13 +57,13 @@ impl<A> Clone for Slot<A> {
 /// All aggregates of one type that are in memory, with what it takes to undo the unit of work under way.
 #[derive(Debug)]
 pub struct Shelf<A> {
-    slots: HashMap<Arc<str>, Slot<A>>,
+    slots: AHashMap<Arc<str>, Slot<A>>,
     undo: Vec<(Arc<str>, Option<Slot<A>>)>,
 }
 
 impl<A> Default for Shelf<A> {
     fn default() -> Self {
-        Self { slots: HashMap::new(), undo: Vec::new() }
+        Self { slots: AHashMap::new(), undo: Vec::new() }
     }
 }
 
@@ -84,10 +78,20 @@ impl<A: Decider> Shelf<A> {
         self.slots.entry(id).or_insert(slot);
     }
 
-    /// Replaces the aggregate as part of the unit of work under way.
-    pub(crate) fn change(&mut self, id: &Arc<str>, slot: Slot<A>) {
+    /// Puts a new aggregate in as part of the unit of work under way.
+    pub(crate) fn create(&mut self, id: &Arc<str>, slot: Slot<A>) {
         let before = self.slots.insert(Arc::clone(id), slot);
         self.undo.push((Arc::clone(id), before));
+    }
+
+    /// The aggregate, if it is in memory, to be changed by batch `batch` as part of the unit of work under way.
+    pub(crate) fn change(&mut self, id: &str, batch: u64) -> Option<(Arc<str>, &mut Slot<A>)> {
+        let id = Arc::clone(self.slots.get_key_value(id)?.0);
+        let slot = self.slots.get_mut(&id)?;
+        self.undo.push((Arc::clone(&id), Some(slot.clone())));
+        slot.changed = batch;
+        slot.used.set(batch);
+        Some((id, slot))
     }
 
     fn keep(&mut self) {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use domain::event::AnyEvent;
 use domain::{Code, Refusal, Timestamp};
 use uuid::Uuid;
 
@@ -45,7 +46,7 @@ impl From<Refusal> for Halt {
     }
 }
 
-/// An event that a unit of work has decided on, not yet in the log.
+/// An event that a unit of work has decided on, not yet in the log. It becomes JSON later, beside the decisions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecidedEvent {
     /// For example `account`.
@@ -54,12 +55,8 @@ pub struct DecidedEvent {
     pub aggregate_id: Arc<str>,
     /// Its place in the stream.
     pub sequence: u64,
-    /// For example `FundsDeposited`.
-    pub event_type: String,
-    /// For example `1`.
-    pub event_version: String,
-    /// The event as JSON text.
-    pub payload: String,
+    /// What happened.
+    pub event: AnyEvent,
 }
 
 /// A unit of work under way.
@@ -144,7 +141,7 @@ impl<'a> Unit<'a> {
     /// Says that `id` was made a moment ago by [`Unit::new_id`], so its stream is empty and needs no loading.
     pub fn create<A: Kept>(&mut self, id: &Arc<str>) {
         let slot = Slot::loaded(A::default(), 0, self.batch);
-        A::shelf_mut(self.aggregates).change(id, slot);
+        A::shelf_mut(self.aggregates).create(id, slot);
     }
 
     /// Decides on the command, applies the events and makes them part of the unit. Gives the events back.
@@ -164,8 +161,7 @@ impl<'a> Unit<'a> {
         if self.events.len() + decided.len() > self.max_events {
             return Err(Halt::TooLarge);
         }
-        let id: Arc<str> = id.into();
-        let mut slot = slot.clone();
+        let Some((id, slot)) = shelf.change(id, self.batch) else { return Ok(Vec::new()) };
         let state = Arc::make_mut(&mut slot.state);
         for event in &decided {
             state.apply(event);
@@ -174,15 +170,9 @@ impl<'a> Unit<'a> {
                 aggregate_type: A::TYPE,
                 aggregate_id: Arc::clone(&id),
                 sequence: slot.sequence,
-                event_type: cqrs_es::DomainEvent::event_type(event),
-                event_version: cqrs_es::DomainEvent::event_version(event),
-                payload: serde_json::to_string(event).map_err(|error| {
-                    Refusal::new(Code::Internal, format!("an event cannot be written as JSON: {error}"))
-                })?,
+                event: event.clone().into(),
             });
         }
-        slot.mark_changed(self.batch);
-        shelf.change(&id, slot);
         Ok(decided)
     }
 

@@ -3,6 +3,7 @@
 use cqrs_es::DomainEvent;
 
 use crate::Timestamp;
+use crate::event::AnyEvent;
 use crate::refusal::Refusal;
 
 /// An aggregate: a consistency boundary that decides on commands and is the fold of its own events.
@@ -15,7 +16,7 @@ pub trait Decider: Default + Clone + Send + Sync + 'static {
     /// What it can be asked.
     type Command;
     /// What can happen to it.
-    type Event: DomainEvent;
+    type Event: DomainEvent + Into<AnyEvent>;
 
     /// The events that follow from `command` at `now`, the log's time.
     ///
@@ -59,10 +60,10 @@ macro_rules! bridge_to_cqrs_es {
 }
 
 /// Implements `DomainEvent` for an enum of externally tagged events that are all of version 1, by the name of the variant,
-/// and lists the names.
+/// and lists the names. Before the colon stands the variant of [`AnyEvent`](crate::event::AnyEvent) that it becomes.
 #[macro_export]
 macro_rules! domain_event {
-    ($event:ident { $($variant:ident),+ $(,)? }) => {
+    ($aggregate:ident: $event:ident { $($variant:ident),+ $(,)? }) => {
         impl $event {
             /// Every type of event and its current version.
             pub const TYPES: &'static [(&'static str, &'static str)] = &[$((stringify!($variant), "1")),+];
@@ -71,6 +72,17 @@ macro_rules! domain_event {
             pub fn name(&self) -> &'static str {
                 match self { $(Self::$variant { .. } => stringify!($variant)),+ }
             }
+
+            /// The current version of its shape.
+            pub fn version(&self) -> &'static str {
+                "1"
+            }
+        }
+
+        impl From<$event> for $crate::event::AnyEvent {
+            fn from(event: $event) -> Self {
+                $crate::event::AnyEvent::$aggregate(event)
+            }
         }
 
         impl cqrs_es::DomainEvent for $event {
@@ -78,7 +90,7 @@ macro_rules! domain_event {
                 self.name().to_owned()
             }
             fn event_version(&self) -> String {
-                "1".to_owned()
+                self.version().to_owned()
             }
         }
     };

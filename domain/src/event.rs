@@ -1,9 +1,10 @@
-//! An event of any aggregate, read back from the log.
+//! An event of any aggregate: on its way into the log, or read back from it.
 //!
-//! The log keeps the type and version of an event beside its payload. [`AnyEvent::decode`] brings old versions up to
+//! As JSON it is the event of its aggregate, tagged by its own type. The log keeps the type and version of an event beside its payload. [`AnyEvent::decode`] brings old versions up to
 //! date and gives the event of today; what it does not know is an error that names it, so a reader stops instead of
 //! skipping a fact.
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::account::{Account, AccountEvent};
@@ -15,7 +16,8 @@ use crate::quote::{Quote, QuoteEvent};
 use crate::upcast::{self, Upcaster};
 
 /// An event of one of the aggregates.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum AnyEvent {
     /// Of an account.
     Account(AccountEvent),
@@ -130,6 +132,17 @@ impl AnyEvent {
             Self::Order(event) => event.name(),
             Self::Market(event) => event.name(),
             Self::Quote(event) => event.name(),
+        }
+    }
+
+    /// The version of its shape.
+    pub fn version(&self) -> &'static str {
+        match self {
+            Self::Account(event) => event.version(),
+            Self::Portfolio(event) => event.version(),
+            Self::Order(event) => event.version(),
+            Self::Market(event) => event.version(),
+            Self::Quote(event) => event.version(),
         }
     }
 

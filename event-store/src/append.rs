@@ -161,7 +161,7 @@ impl Appender {
     /// Nothing of the batch is in the log, except after [`AppendError::OutcomeUnknown`]: then [`Appender::settle`] says.
     pub async fn append(&mut self, batch: &Batch) -> Result<LogPosition, AppendError> {
         self.write(batch).await?;
-        Ok(self.publish(batch, batch.recorded()))
+        Ok(self.publish(batch.after, batch.recorded()))
     }
 
     /// Does as [`Appender::append`] but leaves it to the caller to [`publish`](Appender::publish) the events.
@@ -278,13 +278,14 @@ impl Appender {
         }
     }
 
-    /// Makes the events of a durable batch known to the readers of this process and returns the new head. Batches are
-    /// published in their order.
-    pub fn publish(&self, batch: &Batch, events: Vec<RecordedEvent>) -> LogPosition {
+    /// Makes the events of a durable batch, which went after a log position, known to the readers of this process and returns
+    /// the new head. Batches are published in their order.
+    pub fn publish(&self, after: LogPosition, events: Vec<RecordedEvent>) -> LogPosition {
         metrics::histogram!("daybook_append_batch_events").record(events.len() as f64);
         metrics::counter!("daybook_events_appended_total").increment(events.len() as u64);
-        self.log.publish(batch.after, events);
-        batch.end()
+        let end = after.advance(events.len());
+        self.log.publish(after, events);
+        end
     }
 
     async fn session_for(&mut self, batch: &Batch) -> Result<Session, AppendError> {
@@ -326,7 +327,7 @@ impl Appender {
     pub async fn settle(&mut self, batch: &Batch) -> Result<Settled, AppendError> {
         let settled = self.find_out(batch).await?;
         if matches!(settled, Settled::Committed(_)) {
-            self.publish(batch, batch.recorded());
+            self.publish(batch.after, batch.recorded());
         }
         Ok(settled)
     }

@@ -1,8 +1,8 @@
 //! What one append writes: the events and keys of some commands.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use chrono::{DateTime, SubsecRound, Utc};
 
 use crate::clean::escapes_nul;
@@ -63,11 +63,11 @@ impl Batch {
                 recorded.push(RecordedEvent {
                     log_position,
                     event_id: event.event_id,
-                    aggregate_type: event.stream.aggregate_type.to_string(),
-                    aggregate_id: event.stream.aggregate_id.clone(),
+                    aggregate_type: event.stream.aggregate_type.clone(),
+                    aggregate_id: Arc::clone(&event.stream.aggregate_id),
                     sequence: event.sequence,
-                    event_type: event.event_type.to_string(),
-                    event_version: event.event_version.to_string(),
+                    event_type: event.event_type.clone(),
+                    event_version: event.event_version.clone(),
                     payload: Arc::clone(&event.payload),
                     metadata: Arc::clone(&event.metadata),
                     remaining: remaining(command, place),
@@ -93,7 +93,7 @@ impl Batch {
 
     /// Finds what the database would refuse or could not notice, before anything is sent.
     pub(crate) fn check(&self) -> Result<(), AppendError> {
-        let mut sequences: HashMap<&StreamId, u64> = HashMap::new();
+        let mut sequences: AHashMap<&StreamId, u64> = AHashMap::with_capacity(self.event_count());
         for (place, command) in self.commands.iter().enumerate() {
             if command.events.len() > i16::MAX as usize + 1 {
                 return Err(AppendError::Invalid(format!(

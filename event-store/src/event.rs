@@ -24,12 +24,12 @@ pub struct StreamId {
     /// For example `account`.
     pub aggregate_type: Cow<'static, str>,
     /// Unique within the type.
-    pub aggregate_id: String,
+    pub aggregate_id: Arc<str>,
 }
 
 impl StreamId {
     /// The stream of the aggregate with this type and id.
-    pub fn new(aggregate_type: impl Into<Cow<'static, str>>, aggregate_id: impl Into<String>) -> Self {
+    pub fn new(aggregate_type: impl Into<Cow<'static, str>>, aggregate_id: impl Into<Arc<str>>) -> Self {
         Self { aggregate_type: aggregate_type.into(), aggregate_id: aggregate_id.into() }
     }
 }
@@ -67,15 +67,15 @@ pub struct RecordedEvent {
     /// Unique name.
     pub event_id: Uuid,
     /// Type of the aggregate.
-    pub aggregate_type: String,
+    pub aggregate_type: Cow<'static, str>,
     /// Id of the aggregate.
-    pub aggregate_id: String,
+    pub aggregate_id: Arc<str>,
     /// Place in the stream, from 1.
     pub sequence: u64,
     /// Name in the past tense.
-    pub event_type: String,
+    pub event_type: Cow<'static, str>,
     /// Version of the payload's shape.
-    pub event_version: String,
+    pub event_version: Cow<'static, str>,
     /// JSON text as it was written.
     pub payload: Arc<str>,
     /// JSON text of a [`Metadata`], as it was written.
@@ -99,10 +99,10 @@ impl RecordedEvent {
             sequence: places.1.unsigned_abs(),
             remaining: places.2.unsigned_abs(),
             event_id: row.try_get("event_id")?,
-            aggregate_type: row.try_get("aggregate_type")?,
-            aggregate_id: row.try_get("aggregate_id")?,
-            event_type: row.try_get("event_type")?,
-            event_version: row.try_get("event_version")?,
+            aggregate_type: Cow::Owned(row.try_get("aggregate_type")?),
+            aggregate_id: Arc::from(row.try_get::<&str, _>("aggregate_id")?),
+            event_type: Cow::Owned(row.try_get("event_type")?),
+            event_version: Cow::Owned(row.try_get("event_version")?),
             payload: Arc::from(row.try_get::<&str, _>("payload")?),
             metadata: Arc::from(row.try_get::<&str, _>("metadata")?),
             recorded_at: row.try_get("recorded_at")?,
@@ -111,7 +111,7 @@ impl RecordedEvent {
 
     /// The stream it belongs to.
     pub fn stream(&self) -> StreamId {
-        StreamId::new(self.aggregate_type.clone(), self.aggregate_id.clone())
+        StreamId::new(self.aggregate_type.clone(), Arc::clone(&self.aggregate_id))
     }
 
     /// Whether a reader may stop after it: it is the last of its command.

@@ -178,7 +178,7 @@ impl Log {
         );
         let rows = sqlx::query(&sql)
             .bind(&*stream.aggregate_type)
-            .bind(&stream.aggregate_id)
+            .bind(&*stream.aggregate_id)
             .bind(i64::try_from(after_sequence).unwrap_or(i64::MAX))
             .bind(sql_limit(limit))
             .fetch_all(&self.inner.pool)

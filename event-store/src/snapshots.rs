@@ -48,7 +48,7 @@ impl Snapshots {
              WHERE aggregate_type = $1 AND aggregate_id = $2 AND state_version = $3",
         )
         .bind(&*stream.aggregate_type)
-        .bind(&stream.aggregate_id)
+        .bind(&*stream.aggregate_id)
         .bind(self.state_version)
         .fetch_optional(&self.pool)
         .await?;
@@ -71,7 +71,7 @@ impl Snapshots {
             return Ok(());
         }
         let types: Vec<&str> = snapshots.iter().map(|s| &*s.stream.aggregate_type).collect();
-        let ids: Vec<&str> = snapshots.iter().map(|s| s.stream.aggregate_id.as_str()).collect();
+        let ids: Vec<&str> = snapshots.iter().map(|s| &*s.stream.aggregate_id).collect();
         let sequences: Vec<i64> =
             snapshots.iter().map(|s| i64::try_from(s.sequence).unwrap_or(i64::MAX)).collect();
         let states: Vec<&str> = snapshots.iter().map(|s| s.state.as_str()).collect();

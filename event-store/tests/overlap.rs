@@ -30,8 +30,8 @@ async fn rows_of_two_batches_are_sent_ahead_and_their_commits_follow_each_other(
     assert_eq!(writer.stored(LogPosition::ZERO, 10).await, all);
     assert_eq!(writer.count("idempotency_keys").await, 2);
 
-    writer.appender.publish(&first, first.recorded());
-    assert_eq!(beside.publish(&second, second.recorded()), LogPosition(4));
+    writer.appender.publish(first.after, first.recorded());
+    assert_eq!(beside.publish(second.after, second.recorded()), LogPosition(4));
     assert_eq!(writer.log.read(LogPosition::ZERO, 10).await.unwrap(), all);
 }
 

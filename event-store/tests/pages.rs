@@ -24,8 +24,9 @@ async fn filled() -> (Writer, DateTime<Utc>) {
 
 fn passes(filter: &EventFilter, event: &RecordedEvent) -> bool {
     filter.aggregate_type.as_ref().is_none_or(|wanted| *wanted == event.aggregate_type)
-        && filter.aggregate_id.as_ref().is_none_or(|wanted| *wanted == event.aggregate_id)
-        && (filter.event_types.is_empty() || filter.event_types.contains(&event.event_type))
+        && filter.aggregate_id.as_ref().is_none_or(|wanted| **wanted == *event.aggregate_id)
+        && (filter.event_types.is_empty()
+            || filter.event_types.iter().any(|wanted| *wanted == event.event_type))
         && filter.recorded_from.is_none_or(|from| event.recorded_at >= from)
         && filter.recorded_before.is_none_or(|before| event.recorded_at < before)
 }

@@ -90,7 +90,7 @@ async fn append_slowly(pool: &PgPool, writer: u64, round: u64) -> usize {
     .bind(position)
     .bind(events.iter().map(|(event, _)| event.event_id).collect::<Vec<_>>())
     .bind(vec!["counter"; events.len()])
-    .bind(events.iter().map(|(event, _)| event.stream.aggregate_id.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|(event, _)| &*event.stream.aggregate_id).collect::<Vec<_>>())
     .bind(events.iter().map(|(event, _)| event.sequence as i64).collect::<Vec<_>>())
     .bind(vec!["Counted"; events.len()])
     .bind(vec!["{}"; events.len()])

@@ -65,10 +65,8 @@ impl DueHolds {
 
     /// Takes in an event; whether it changed anything.
     fn apply(&mut self, event: &RecordedEvent) -> Result<bool, ProcessError> {
-        let concerns = matches!(
-            event.event_type.as_str(),
-            "HoldPlaced" | "HoldCaptured" | "HoldReleased" | "HoldExpired"
-        );
+        let concerns =
+            matches!(&*event.event_type, "HoldPlaced" | "HoldCaptured" | "HoldReleased" | "HoldExpired");
         if event.aggregate_type != "account" || !concerns {
             return Ok(false);
         }

@@ -180,7 +180,7 @@ impl House {
 
     async fn until_priced(&self) {
         self.until(|event, _| {
-            (event.aggregate_id == "BTC-USDT" && event.event_type == "PriceObserved").then_some(())
+            (&*event.aggregate_id == "BTC-USDT" && event.event_type == "PriceObserved").then_some(())
         })
         .await;
     }
@@ -191,7 +191,7 @@ impl House {
         let mut left = ids.len();
         self.until(|event, decoded| {
             let AnyEvent::Order(decoded) = decoded else { return None };
-            let id = OrderId::new(event.aggregate_id.as_str());
+            let id = OrderId::new(&*event.aggregate_id);
             let order = orders.entry(id.clone()).or_default();
             let was_open = order.placed().is_ok_and(|placed| placed.is_open());
             order.apply(&decoded);
@@ -223,7 +223,7 @@ fn decode(event: &RecordedEvent) -> AnyEvent {
 fn fills(events: &[(RecordedEvent, AnyEvent)]) -> Vec<(OrderId, Price, Quantity, Liquidity, Evidence)> {
     let fill = |(event, decoded): &(RecordedEvent, AnyEvent)| match decoded {
         AnyEvent::Order(OrderEvent::OrderFilled { price, quantity, liquidity, evidence, .. }) => Some((
-            OrderId::new(event.aggregate_id.as_str()),
+            OrderId::new(&*event.aggregate_id),
             *price,
             *quantity,
             *liquidity,
@@ -401,7 +401,7 @@ async fn a_sell_order_that_would_take_as_a_maker_expires_with_its_reason() {
     let id = house.place(OrderSide::Sell, maker, "1", Some("60000")).await;
     let reason = house
         .until(|event, decoded| match decoded {
-            AnyEvent::Order(OrderEvent::OrderExpired { code }) if event.aggregate_id == id.as_str() => {
+            AnyEvent::Order(OrderEvent::OrderExpired { code }) if &*event.aggregate_id == id.as_str() => {
                 Some(code)
             }
             _ => None,

@@ -33,7 +33,7 @@ pub async fn run(database: &Database, args: &EventsArgs, as_json: bool) -> anyho
             event.recorded_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
             event.stream().to_string(),
             event.sequence.to_string(),
-            event.event_type,
+            event.event_type.into_owned(),
             event.payload.to_string(),
         ]);
     }
@@ -97,8 +97,8 @@ async fn indexed(database: &Database, args: &EventsArgs) -> anyhow::Result<Vec<R
 
 fn passes(args: &EventsArgs, event: &RecordedEvent) -> bool {
     args.aggregate_type.as_ref().is_none_or(|wanted| *wanted == event.aggregate_type)
-        && args.aggregate_id.as_ref().is_none_or(|wanted| *wanted == event.aggregate_id)
-        && (args.types.is_empty() || args.types.contains(&event.event_type))
+        && args.aggregate_id.as_ref().is_none_or(|wanted| **wanted == *event.aggregate_id)
+        && (args.types.is_empty() || args.types.iter().any(|wanted| *wanted == event.event_type))
         && args.from.is_none_or(|from| event.recorded_at >= from)
         && args.to.is_none_or(|to| event.recorded_at < to)
 }

@@ -100,8 +100,10 @@ impl EventFilter {
         let same =
             |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
         let passes = same(&self.aggregate_type, &event.aggregate_type)
-            && self.aggregate_id.as_ref().is_none_or(|id| id.as_str() == event.aggregate_id)
-            && self.types.as_ref().is_none_or(|types| types.is_empty() || types.contains(&event.event_type))
+            && self.aggregate_id.as_ref().is_none_or(|id| id.as_str() == &*event.aggregate_id)
+            && self.types.as_ref().is_none_or(|types| {
+                types.is_empty() || types.iter().any(|wanted| *wanted == event.event_type)
+            })
             && self.from.is_none_or(|from| event.recorded_at >= from.0)
             && self.to.is_none_or(|to| event.recorded_at < to.0);
         if !passes || !self.uses_index() {

@@ -143,11 +143,11 @@ impl Subscription {
                 };
                 let mut changed: Vec<OrderId> = Vec::new();
                 for event in batch.events.iter().filter(|event| event.aggregate_type == "order") {
-                    if (known.contains(&event.aggregate_id) || is_placed_in(event, &id))
-                        && !changed.iter().any(|id| id.as_str() == event.aggregate_id)
+                    if (known.contains(&*event.aggregate_id) || is_placed_in(event, &id))
+                        && !changed.iter().any(|id| id.as_str() == &*event.aggregate_id)
                     {
-                        known.insert(event.aggregate_id.clone());
-                        changed.push(OrderId::new(event.aggregate_id.as_str()));
+                        known.insert(event.aggregate_id.to_string());
+                        changed.push(OrderId::new(Arc::clone(&event.aggregate_id)));
                     }
                 }
                 let models = services.models.at_least(Some(batch.end));
@@ -296,7 +296,7 @@ async fn start(log: &Log, after: Option<LogPosition>) -> Result<Option<Place>> {
 }
 
 fn is_of(event: &RecordedEvent, aggregate_type: &str, aggregate_id: &str) -> bool {
-    event.aggregate_type == aggregate_type && event.aggregate_id == aggregate_id
+    event.aggregate_type == aggregate_type && &*event.aggregate_id == aggregate_id
 }
 
 /// Whether one of the streams has an event after the place.

@@ -50,10 +50,10 @@ pub struct LimitSettings {
     #[arg(long, env = "DAYBOOK_QUEUE_BYTES", default_value = "134217728", value_name = "BYTES", value_parser = bytes(), help_heading = HEADING)]
     pub queue_bytes: usize,
     /// Commands in one commit
-    #[arg(long, env = "DAYBOOK_BATCH_COMMANDS", default_value = "2048", value_name = "COUNT", value_parser = count(), help_heading = HEADING)]
+    #[arg(long, env = "DAYBOOK_BATCH_COMMANDS", default_value = "512", value_name = "COUNT", value_parser = count(), help_heading = HEADING)]
     pub batch_commands: usize,
     /// Events after which a commit takes no further command
-    #[arg(long, env = "DAYBOOK_BATCH_EVENTS", default_value = "8192", value_name = "COUNT", value_parser = count(), help_heading = HEADING)]
+    #[arg(long, env = "DAYBOOK_BATCH_EVENTS", default_value = "1024", value_name = "COUNT", value_parser = count(), help_heading = HEADING)]
     pub batch_events: usize,
     /// Events that one unit of work may have; atomic transfers have two each
     #[arg(long, env = "DAYBOOK_UNIT_EVENTS", default_value = "20000", value_name = "COUNT", value_parser = RangedU64ValueParser::<usize>::new().range(100..=32_768), help_heading = HEADING)]

@@ -84,8 +84,8 @@ impl Transfers {
             stream: StreamId::new("account", self.accounts[account].as_str()),
             sequence: self.sequences[account],
             event_id: Uuid::now_v7(),
-            event_type: event.event_type.clone().into(),
-            event_version: event.event_version.clone().into(),
+            event_type: event.event_type.clone(),
+            event_version: event.event_version.clone(),
             payload: self.template.filled(&event.payload, &ids),
             metadata: self.template.filled(&event.metadata, &ids),
         });

@@ -1,14 +1,18 @@
 //! Commits batches in their order, several on their way at a time, and answers their requests once they are durable.
 //!
-//! Each batch travels over a connection of its own. Its rows go ahead while those before it commit; its own commit is sent
-//! when the one before is durable. When one fails, all behind it are rolled back.
+//! Each batch is turned into rows in a task of its own, then travels over a connection of its own: connections are given
+//! out in the order of the batches. Its rows go ahead while those before it commit; its own commit is sent when the one
+//! before is durable. When one fails, all behind it are rolled back.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
+use domain::Timestamp;
 use event_store::append::CONNECTIONS;
 use event_store::{AppendError, Appender, Batch, LogPosition, RecordedEvent, Settled};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -16,9 +20,11 @@ use super::backoff::Backoff;
 use super::decide::Decided;
 use super::item::KeyId;
 use super::keys::Remembered;
+use super::rows;
 use super::tails::Tails;
 use crate::aggregates::StateToKeep;
 use crate::request::Receipt;
+use crate::unit::DecidedEvent;
 
 /// A batch of no more events goes as one statement when no other is on its way: one round trip costs less than several.
 const ONE_STATEMENT_EVENTS: usize = 128;
@@ -29,9 +35,23 @@ pub(super) struct Shipment {
     pub(super) number: u64,
     /// Raised by every recovery: after a failure, what was shipped before the decider knew of it is not tried.
     pub(super) attempt: u64,
-    pub(super) batch: Batch,
-    /// One a command of the batch, in the same order.
+    /// The log position after which it goes.
+    pub(super) after: LogPosition,
+    /// When it was decided, by the log's clock.
+    pub(super) recorded_at: Timestamp,
+    /// In the order in which they were decided.
     pub(super) decided: Vec<Decided>,
+}
+
+impl Shipment {
+    fn events(&self) -> impl Iterator<Item = &DecidedEvent> {
+        self.decided.iter().flat_map(|decided| &decided.events)
+    }
+
+    /// The head once it is durable.
+    pub(super) fn end(&self) -> LogPosition {
+        self.after.advance(self.decided.iter().map(|decided| decided.events.len()).sum())
+    }
 }
 
 /// What became of a shipment. All are reported, in their order.
@@ -59,6 +79,27 @@ struct Carried {
     outcome: Result<Vec<RecordedEvent>, Option<AppendError>>,
 }
 
+/// The connections, and the shipments that wait for one.
+struct Connections {
+    free: Vec<Appender>,
+    /// Oldest first.
+    turns: VecDeque<oneshot::Sender<Appender>>,
+}
+
+impl Connections {
+    /// Gives the oldest shipments that wait the connections that are free.
+    fn hand_out(&mut self) {
+        while !self.free.is_empty()
+            && let Some(turn) = self.turns.pop_front()
+        {
+            // The last one is taken first, so that small batches keep to one connection.
+            let Some(appender) = self.free.pop() else { return };
+            // A shipment that cannot be sent at all does not wait.
+            self.free.extend(turn.send(appender).err());
+        }
+    }
+}
+
 /// Works until no more shipments can come or nobody wants to know.
 pub(super) async fn run(
     appender: Appender,
@@ -67,8 +108,8 @@ pub(super) async fn run(
     states: mpsc::Sender<Vec<StateToKeep>>,
 ) {
     let mut free: Vec<Appender> = (1..CONNECTIONS).map(|_| appender.beside()).collect();
-    // The last one is taken first, so that small batches keep to one connection.
     free.push(appender);
+    let mut connections = Connections { free, turns: VecDeque::new() };
     let mut under_way = FuturesOrdered::new();
     let mut newest_durable: Option<oneshot::Receiver<()>> = None;
     let mut failed_attempt = None;
@@ -79,28 +120,28 @@ pub(super) async fn run(
             Some(carried) = under_way.next(), if !under_way.is_empty() => {
                 // It panicked: whatever is on its way ends with this reign.
                 let Ok(Carried { appender, shipment, outcome }) = carried else { return };
-                let commit = match outcome {
-                    Ok(events) => {
-                        if let Some(appender) = &appender {
-                            appender.publish(&shipment.batch, events);
-                        }
-                        durable(shipment, &states)
+                let outcome = outcome.map(|events| {
+                    if let Some(appender) = &appender {
+                        appender.publish(shipment.after, events);
                     }
+                });
+                connections.free.extend(appender);
+                connections.hand_out();
+                match outcome {
+                    Ok(()) => durable(shipment, &states),
                     Err(error) => {
                         failed_attempt = Some(shipment.attempt);
-                        tails.undo(&shipment.batch);
+                        tails.undo(shipment.events());
                         Commit::Failed { error, shipment }
                     }
-                };
-                free.extend(appender);
-                commit
+                }
             }
-            shipment = shipments.recv(), if !free.is_empty() => {
+            shipment = shipments.recv() => {
                 let Some(shipment) = shipment else { return };
                 let refused = if failed_attempt.is_some_and(|attempt| shipment.attempt <= attempt) {
                     Some(None)
                 } else {
-                    let followed = tails.extend(&shipment.batch).inspect_err(|error| {
+                    let followed = tails.extend(shipment.events()).inspect_err(|error| {
                         tracing::error!(%error, "a batch rests on what is not in the log; beginning anew");
                     });
                     followed.err().map(Some)
@@ -109,11 +150,13 @@ pub(super) async fn run(
                     // Reported after those in front of it, for they are decided again in this order.
                     tokio::spawn(async { Carried { appender: None, shipment, outcome: Err(error) } })
                 } else {
-                    let Some(appender) = free.pop() else { return };
                     let before = newest_durable.take().filter(|_| !under_way.is_empty());
                     let (is_durable, after) = oneshot::channel();
                     newest_durable = Some(after);
-                    tokio::spawn(carry(appender, shipment, before, is_durable))
+                    let (turn, my_turn) = oneshot::channel();
+                    connections.turns.push_back(turn);
+                    connections.hand_out();
+                    tokio::spawn(carry(shipment, my_turn, before, is_durable))
                 };
                 under_way.push_back(AbortOnDropHandle::new(carried));
                 continue;
@@ -127,18 +170,26 @@ pub(super) async fn run(
 
 /// Brings one shipment into the log, after the one before it.
 async fn carry(
-    mut appender: Appender,
     shipment: Shipment,
+    turn: oneshot::Receiver<Appender>,
     before: Option<oneshot::Receiver<()>>,
     is_durable: oneshot::Sender<()>,
 ) -> Carried {
     let begun = Instant::now();
-    let batch = &shipment.batch;
-    let outcome = if before.is_none() && batch.event_count() <= ONE_STATEMENT_EVENTS {
-        let written = appender.write(batch).await;
-        settled(&mut appender, batch, written).await.map(|()| batch.recorded()).map_err(Some)
-    } else {
-        overlapped(&mut appender, batch, before).await
+    let batch = match rows::batch(shipment.after, shipment.recorded_at, &shipment.decided) {
+        Ok(batch) => batch,
+        Err(error) => return Carried { appender: None, shipment, outcome: Err(Some(error)) },
+    };
+    let Ok(mut appender) = turn.await else {
+        return Carried { appender: None, shipment, outcome: Err(None) };
+    };
+    let outcome = match still_before(before) {
+        Err(GivenUp) => Err(None),
+        Ok(None) if batch.event_count() <= ONE_STATEMENT_EVENTS => {
+            let written = appender.write(&batch).await;
+            settled(&mut appender, &batch, written).await.map(|()| batch.recorded()).map_err(Some)
+        }
+        Ok(before) => overlapped(&mut appender, &batch, before).await,
     };
     if outcome.is_ok() {
         // Nobody may be behind it.
@@ -146,6 +197,19 @@ async fn carry(
     }
     metrics::histogram!("daybook_bus_commit_seconds").record(begun.elapsed().as_secs_f64());
     Carried { appender: Some(appender), shipment, outcome }
+}
+
+/// The batch before has failed.
+struct GivenUp;
+
+/// What is still to be waited for: nothing once the batch before is durable.
+fn still_before(before: Option<oneshot::Receiver<()>>) -> Result<Option<oneshot::Receiver<()>>, GivenUp> {
+    let Some(mut before) = before else { return Ok(None) };
+    match before.try_recv() {
+        Ok(()) => Ok(None),
+        Err(TryRecvError::Empty) => Ok(Some(before)),
+        Err(TryRecvError::Closed) => Err(GivenUp),
+    }
 }
 
 /// Sends the rows ahead and commits them when the batch before is durable. Without an error of its own, it was given up
@@ -210,10 +274,10 @@ fn durable(shipment: Shipment, states: &mpsc::Sender<Vec<StateToKeep>>) -> Commi
     let mut keys = Vec::with_capacity(shipment.decided.len());
     let mut answers = Vec::with_capacity(shipment.decided.len());
     let mut due = Vec::new();
-    let mut end: LogPosition = shipment.batch.after;
-    for (decided, write) in shipment.decided.into_iter().zip(&shipment.batch.commands) {
-        end = end.advance(write.events.len());
-        let log_position = (!write.events.is_empty()).then_some(end);
+    let mut end = shipment.after;
+    for decided in shipment.decided {
+        end = end.advance(decided.events.len());
+        let log_position = (!decided.events.is_empty()).then_some(end);
         let receipts: Vec<_> =
             decided
                 .verdicts

@@ -1,13 +1,8 @@
 //! Decides one unit of work on the aggregates in memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use chrono::TimeDelta;
 use domain::{Code, Refusal, Timestamp};
-use event_store::{CommandWrite, KeyRow, NewEvent, StreamId};
-use serde::Serialize;
-use uuid::Uuid;
 
 use super::item::{Ask, Item};
 use super::keys::linked_failed;
@@ -17,9 +12,6 @@ use crate::aggregates::{Aggregates, StateToKeep};
 use crate::request::{Answer, Failure, Outcome};
 use crate::unit::{DecidedEvent, Halt, StreamName, Unit};
 use crate::use_cases;
-
-/// A request that had waited this long when it was decided has its arrival in the events' metadata.
-const LATE: TimeDelta = TimeDelta::seconds(1);
 
 /// What one request came to.
 #[derive(Clone, Debug)]
@@ -44,7 +36,10 @@ pub(super) struct Decided {
     pub(super) item: Item,
     /// One a request.
     pub(super) verdicts: Vec<Verdict>,
-    pub(super) write: CommandWrite,
+    /// In their order; none if it is refused.
+    pub(super) events: Vec<DecidedEvent>,
+    /// How many events there were after each request.
+    pub(super) ends: Vec<usize>,
     /// States that are due to be kept once it is durable.
     pub(super) states: Vec<StateToKeep>,
 }
@@ -87,7 +82,8 @@ pub(super) fn decide(
     if ran.iter().all(|ran| matches!(ran, Ran::Answered(_))) {
         let events = unit.complete();
         let states = due_states(aggregates, &events, settings.snapshot_every);
-        return Ok(accept(item, ran, events, &ends, states, now));
+        let verdicts = ran.into_iter().map(verdict_on).collect();
+        return Ok(Decided { item, verdicts, events, ends, states });
     }
     unit.abandon();
     let alone = item.asks.len() == 1;
@@ -171,90 +167,16 @@ fn unreachable_verdict() -> Verdict {
     Verdict::passing(Err(Failure::Internal))
 }
 
-fn without_events(item: Item, mut verdict: impl FnMut(&Ask) -> Verdict) -> Decided {
-    let verdicts: Vec<Verdict> = item.asks.iter().map(&mut verdict).collect();
-    let keys = key_rows(&item, &verdicts);
-    Decided { item, verdicts, write: CommandWrite { keys, events: Vec::new() }, states: Vec::new() }
+fn without_events(item: Item, verdict: impl FnMut(&Ask) -> Verdict) -> Decided {
+    let verdicts: Vec<Verdict> = item.asks.iter().map(verdict).collect();
+    Decided { item, verdicts, events: Vec::new(), ends: Vec::new(), states: Vec::new() }
 }
 
-fn accept(
-    item: Item,
-    ran: Vec<Ran>,
-    events: Vec<DecidedEvent>,
-    ends: &[usize],
-    states: Vec<StateToKeep>,
-    now: Timestamp,
-) -> Decided {
-    let verdicts: Vec<Verdict> = ran
-        .into_iter()
-        .map(|ran| match ran {
-            Ran::Answered(answer) => Verdict::remembered(Outcome::Accepted(answer)),
-            _ => unreachable_verdict(),
-        })
-        .collect();
-    let keys = key_rows(&item, &verdicts);
-    let mut events = events.into_iter();
-    let mut written = Vec::with_capacity(events.len());
-    for (ask, end) in item.asks.iter().zip(ends) {
-        if *end == written.len() {
-            continue;
-        }
-        let metadata = metadata(ask, item.arrived, now);
-        let own = events.by_ref().take(end - written.len());
-        written.extend(own.map(|event| NewEvent {
-            stream: StreamId::new(event.aggregate_type, event.aggregate_id.as_ref()),
-            sequence: event.sequence,
-            event_id: Uuid::now_v7(),
-            event_type: event.event_type.into(),
-            event_version: event.event_version.into(),
-            payload: event.payload.into(),
-            metadata: Arc::clone(&metadata),
-        }));
+fn verdict_on(ran: Ran) -> Verdict {
+    match ran {
+        Ran::Answered(answer) => Verdict::remembered(Outcome::Accepted(answer)),
+        _ => unreachable_verdict(),
     }
-    Decided { item, verdicts, write: CommandWrite { keys, events: written }, states }
-}
-
-fn key_rows(item: &Item, verdicts: &[Verdict]) -> Vec<KeyRow> {
-    item.asks
-        .iter()
-        .zip(verdicts)
-        .filter(|(_, verdict)| verdict.remembered)
-        .filter_map(|(ask, verdict)| {
-            Some(KeyRow {
-                principal: ask.request.principal.name.clone(),
-                key: ask.request.idempotency_key.clone(),
-                command_hash: ask.hash,
-                outcome: json(verdict.result.as_ref().ok()?),
-            })
-        })
-        .collect()
-}
-
-/// What is known of the events beside their payload. Narrow, because every event carries it.
-#[derive(Serialize)]
-struct Metadata<'a> {
-    actor: &'a str,
-    command_id: Uuid,
-    #[serde(skip_serializing_if = "Uuid::is_nil")]
-    correlation_id: Uuid,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    occurred_at: Option<String>,
-}
-
-fn metadata(ask: &Ask, arrived: Timestamp, now: Timestamp) -> Arc<str> {
-    let metadata = Metadata {
-        actor: &ask.request.principal.name,
-        command_id: Uuid::now_v7(),
-        correlation_id: ask.request.correlation_id,
-        occurred_at: (now - arrived > LATE)
-            .then(|| arrived.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)),
-    };
-    json(&metadata).into()
-}
-
-/// Structs of strings have a JSON form; should that ever be wrong, the append refuses the empty text.
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }
 
 fn due_states(aggregates: &Aggregates, events: &[DecidedEvent], every: u64) -> Vec<StateToKeep> {

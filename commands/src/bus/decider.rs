@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chrono::SubsecRound;
 use domain::Timestamp;
 use event_store::append::CONNECTIONS;
-use event_store::{Batch, Keys, Lease, LogPosition};
+use event_store::{Keys, Lease, LogPosition};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -44,6 +44,9 @@ const BURST: usize = 256;
 /// A batch with fewer units of work waits while another is in flight: commits follow each other, so a small one
 /// delays those behind it and gains nothing.
 const WORTH_OVERLAPPING: usize = 32;
+
+/// Full batches that are made ready while all connections are taken, so that none has to wait for its rows.
+const READY: usize = 2;
 
 /// Why a reign has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +128,7 @@ impl Decider {
             keys: KeyTable::default(),
             ready: VecDeque::new(),
             filling,
-            in_flight: VecDeque::with_capacity(CONNECTIONS),
+            in_flight: VecDeque::with_capacity(CONNECTIONS + READY),
             company: Company::default(),
             parked: 0,
             head: lease.head,
@@ -141,7 +144,7 @@ impl Decider {
             let mut more = false;
             if paused.is_none() {
                 more = self.decide_some();
-                self.ship();
+                more |= self.ship();
                 more |= self.in_flight.is_empty() && !self.filling.decided.is_empty();
             }
             let (stop, deposed) = (self.channels.stop.clone(), self.channels.deposed.clone());
@@ -233,9 +236,7 @@ impl Decider {
         let begun = std::time::Instant::now();
         let mut looked_around = false;
         for done in 0.. {
-            if self.filling.decided.len() >= self.recovery.batch_limit()
-                || self.filling.events >= self.settings.batch_events
-            {
+            if self.is_full() {
                 break;
             }
             if done >= BURST {
@@ -257,7 +258,7 @@ impl Decider {
             match decide(&mut self.aggregates, item, now, number, &self.settings) {
                 Ok(mut decided) => {
                     decided.item.traces().for_each(Trace::decide);
-                    self.filling.events += decided.write.events.len();
+                    self.filling.events += decided.events.len();
                     self.filling.decided.push(decided);
                     self.put_back(rest);
                 }
@@ -302,37 +303,43 @@ impl Decider {
         }
     }
 
+    /// Whether the batch takes no further unit of work.
+    fn is_full(&self) -> bool {
+        self.filling.decided.len() >= self.recovery.batch_limit()
+            || self.filling.events >= self.settings.batch_events
+    }
+
     /// Whether the batch should wait no longer. While a culprit is hunted, batches go one by one.
     fn is_due(&mut self) -> bool {
         let waiting = self.filling.decided.len();
         match self.in_flight.len() {
             0 => waiting > 0 && !self.company.is_awaited(waiting, std::time::Instant::now()),
-            in_flight => {
-                in_flight < CONNECTIONS && waiting >= WORTH_OVERLAPPING && !self.recovery.is_careful()
-            }
+            _ if self.recovery.is_careful() => false,
+            in_flight if in_flight < CONNECTIONS => waiting >= WORTH_OVERLAPPING,
+            // While no connection is free it can as well grow.
+            in_flight => in_flight < CONNECTIONS + READY && self.is_full(),
         }
     }
 
-    /// Sends the batch off, if it is time.
-    fn ship(&mut self) {
+    /// Sends the batch off, if it is time. Says whether it did.
+    fn ship(&mut self) -> bool {
         if !self.is_due() {
-            return;
+            return false;
         }
         let next = Filling { number: self.filling.number + 1, ..Filling::default() };
-        let filling = std::mem::replace(&mut self.filling, next);
-        metrics::histogram!("daybook_bus_batch_commands").record(filling.decided.len() as f64);
-        metrics::histogram!("daybook_bus_decide_seconds").record(filling.seconds);
+        let Filling { number, now, decided, seconds, .. } = std::mem::replace(&mut self.filling, next);
+        metrics::histogram!("daybook_bus_batch_commands").record(decided.len() as f64);
+        metrics::histogram!("daybook_bus_decide_seconds").record(seconds);
         // What was parked is counted when it is decided, too.
-        let hits = (filling.decided.len() as u64).saturating_sub(std::mem::take(&mut self.parked));
+        let hits = (decided.len() as u64).saturating_sub(std::mem::take(&mut self.parked));
         metrics::counter!("daybook_bus_cache_hits_total").increment(hits);
-        let mut decided = filling.decided;
-        let commands = decided.iter_mut().map(|decided| std::mem::take(&mut decided.write)).collect();
-        let batch = Batch { after: self.head, recorded_at: filling.now, commands };
-        self.head = batch.end();
-        self.in_flight.push_back(filling.number);
         let attempt = self.recovery.attempt();
+        let shipment = Shipment { number, attempt, after: self.head, recorded_at: now, decided };
+        self.head = shipment.end();
+        self.in_flight.push_back(number);
         // If the committer is gone, its other channel says so.
-        let _ = self.channels.shipments.send(Shipment { number: filling.number, attempt, batch, decided });
+        let _ = self.channels.shipments.send(shipment);
+        true
     }
 
     fn committed(&mut self, number: u64, units: usize) {

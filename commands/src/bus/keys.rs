@@ -3,8 +3,9 @@
 //! Requests arrive here after their keys were looked up in the database. What was committed since then is in this
 //! table, what is not yet durable as well, so twins meet in it. The unique index of the database is the last guard.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
+use ahash::AHashMap;
 use domain::{Code, Refusal};
 use event_store::LogPosition;
 
@@ -30,7 +31,7 @@ enum Entry {
 /// The keys that are under way, and those committed a moment ago.
 #[derive(Debug, Default)]
 pub(super) struct KeyTable {
-    entries: HashMap<KeyId, Entry>,
+    entries: AHashMap<KeyId, Entry>,
     /// Remembered keys by the batch that committed them, oldest first.
     newest: VecDeque<(u64, KeyId)>,
 }

@@ -4,11 +4,10 @@
 //! It is made anew under every lease. Once the keys that were there then are read in, it knows all: only this leader writes
 //! keys, and puts them in before anybody can rely on the batch. Pruned keys stay in it and cost a look-up.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use ahash::RandomState;
 use event_store::Keys;
 
 use super::backoff::Backoff;

@@ -31,6 +31,7 @@ mod lookup;
 mod peer;
 mod queue;
 mod reign;
+mod rows;
 mod settings;
 mod states;
 mod steady;

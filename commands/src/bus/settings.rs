@@ -15,7 +15,8 @@ pub struct BusSettings {
     /// The most bytes that their commands may take as JSON, with 1 KiB for each; over it a request is refused as
     /// overloaded, at once.
     pub queue_bytes: usize,
-    /// The most units of work in one commit.
+    /// The most units of work in one commit. Not too many: each connection carries one commit at a time and those behind a
+    /// long one wait for it.
     pub batch_commands: usize,
     /// A commit takes no further unit of work once it has this many events.
     pub batch_events: usize,
@@ -41,8 +42,8 @@ impl Default for BusSettings {
         Self {
             queue: 32_768,
             queue_bytes: 128 * 1024 * 1024,
-            batch_commands: 2_048,
-            batch_events: 8_192,
+            batch_commands: 512,
+            batch_events: 1_024,
             unit_events: MAX_UNIT_EVENTS,
             cached_aggregates: 200_000,
             loads: 12,

@@ -5,10 +5,10 @@
 //! what has failed. It remembers the newest streams only: a table of fixed size, in which a stream takes the place of an
 //! older one.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use ahash::RandomState;
+use event_store::AppendError;
 
-use event_store::{AppendError, Batch, NewEvent};
+use crate::unit::DecidedEvent;
 
 /// Of 16 bytes each: 1 MiB.
 const PLACES: usize = 65_536;
@@ -26,17 +26,20 @@ impl Tails {
         Self { places: vec![(0, 0); PLACES].into_boxed_slice(), hasher: RandomState::new() }
     }
 
-    /// Takes a batch in that is about to be sent.
+    /// Takes the events of a batch in that is about to be sent.
     ///
     /// # Errors
     /// [`AppendError::Invalid`] if it does not follow what was sent before.
-    pub(super) fn extend(&mut self, batch: &Batch) -> Result<(), AppendError> {
-        for event in events(batch) {
+    pub(super) fn extend<'a>(
+        &mut self,
+        events: impl Iterator<Item = &'a DecidedEvent>,
+    ) -> Result<(), AppendError> {
+        for event in events {
             let (stream, place) = self.place(event);
             if place.0 == stream && place.1 + 1 != event.sequence {
                 return Err(AppendError::Invalid(format!(
-                    "event {} of stream {} would follow event {}",
-                    event.sequence, event.stream, place.1
+                    "event {} of stream {}/{} would follow event {}",
+                    event.sequence, event.aggregate_type, event.aggregate_id, place.1
                 )));
             }
             *place = (stream, event.sequence);
@@ -44,9 +47,9 @@ impl Tails {
         Ok(())
     }
 
-    /// Forgets a batch that has failed. All behind it fail as well.
-    pub(super) fn undo(&mut self, batch: &Batch) {
-        for event in events(batch) {
+    /// Forgets those of a batch that has failed. All behind it fail as well.
+    pub(super) fn undo<'a>(&mut self, events: impl Iterator<Item = &'a DecidedEvent>) {
+        for event in events {
             let (stream, place) = self.place(event);
             if place.0 == stream {
                 place.1 = place.1.min(event.sequence.saturating_sub(1));
@@ -54,46 +57,36 @@ impl Tails {
         }
     }
 
-    fn place(&mut self, event: &NewEvent) -> (u64, &mut (u64, u64)) {
-        let stream = self.hasher.hash_one(&event.stream).max(1);
+    fn place(&mut self, event: &DecidedEvent) -> (u64, &mut (u64, u64)) {
+        let stream = self.hasher.hash_one((event.aggregate_type, &event.aggregate_id)).max(1);
         (stream, &mut self.places[stream as usize % PLACES])
     }
 }
 
-fn events(batch: &Batch) -> impl Iterator<Item = &NewEvent> {
-    batch.commands.iter().flat_map(|command| &command.events)
-}
-
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
-    use event_store::{CommandWrite, LogPosition, StreamId};
-    use uuid::Uuid;
+    use domain::account::AccountEvent;
 
     use super::*;
 
-    fn batch(sequences: &[u64]) -> Batch {
-        let event = |sequence: &u64| NewEvent {
-            stream: StreamId::new("account", "alice"),
+    fn batch(sequences: &[u64]) -> Vec<DecidedEvent> {
+        let event = |sequence: &u64| DecidedEvent {
+            aggregate_type: "account",
+            aggregate_id: "alice".into(),
             sequence: *sequence,
-            event_id: Uuid::now_v7(),
-            event_type: "FundsDeposited".into(),
-            event_version: "1".into(),
-            payload: "{}".into(),
-            metadata: "{}".into(),
+            event: AccountEvent::AccountFrozen { reason: "a test".to_owned() }.into(),
         };
-        let command = CommandWrite { keys: Vec::new(), events: sequences.iter().map(event).collect() };
-        Batch { after: LogPosition(0), recorded_at: Utc::now(), commands: vec![command] }
+        sequences.iter().map(event).collect()
     }
 
     #[test]
     fn a_gap_and_a_twin_are_found_and_what_follows_is_not() {
         let mut tails = Tails::new();
-        tails.extend(&batch(&[7, 8])).unwrap();
-        tails.extend(&batch(&[9])).unwrap();
-        assert!(tails.extend(&batch(&[11])).is_err());
-        assert!(tails.extend(&batch(&[9])).is_err());
-        tails.extend(&batch(&[10])).unwrap();
+        tails.extend(batch(&[7, 8]).iter()).unwrap();
+        tails.extend(batch(&[9]).iter()).unwrap();
+        assert!(tails.extend(batch(&[11]).iter()).is_err());
+        assert!(tails.extend(batch(&[9]).iter()).is_err());
+        tails.extend(batch(&[10]).iter()).unwrap();
     }
 
     #[test]
@@ -101,11 +94,11 @@ mod tests {
         let mut tails = Tails::new();
         let (first, second, third) = (batch(&[1]), batch(&[2, 3]), batch(&[4]));
         for batch in [&first, &second, &third] {
-            tails.extend(batch).unwrap();
+            tails.extend(batch.iter()).unwrap();
         }
-        tails.undo(&second);
-        tails.undo(&third);
-        assert!(tails.extend(&batch(&[5])).is_err(), "decided on what is not in the log");
-        tails.extend(&batch(&[2])).unwrap();
+        tails.undo(second.iter());
+        tails.undo(third.iter());
+        assert!(tails.extend(batch(&[5]).iter()).is_err(), "decided on what is not in the log");
+        tails.extend(batch(&[2]).iter()).unwrap();
     }
 }

@@ -30,7 +30,7 @@ fn a_transfer_moves_money_and_names_both_sides_in_one_unit() {
 
     assert_eq!(house.account(&alice).balance.to_string(), "69.50 USD");
     assert_eq!(house.account(&bob).balance.to_string(), "30.50 USD");
-    let types: Vec<_> = house.events[before..].iter().map(|event| event.event_type.as_str()).collect();
+    let types: Vec<_> = house.events[before..].iter().map(|event| event.event.name()).collect();
     assert_eq!(types, ["TransferSent", "TransferReceived"]);
     assert_eq!(answer.movement_id.unwrap().as_str(), format!("{alice}.m2"));
 }

@@ -7,6 +7,7 @@ use commands::request::{
 use commands::unit::Halt;
 use commands::{Command, Role};
 use domain::account::AccountEvent;
+use domain::event::AnyEvent;
 use domain::ids::{OrderId, Symbol};
 use domain::market::{Market, Venue};
 use domain::order::{OrderSide, OrderType, SelfTradePrevention, TimeInForce};
@@ -183,11 +184,11 @@ impl Exchange {
     fn check(&self) -> Result<(), TestCaseError> {
         let (mut cash, mut shares, mut fees) = (0, 0, 0);
         for event in self.house.events.iter().filter(|event| event.aggregate_type == "account") {
-            match serde_json::from_str(&event.payload).unwrap() {
-                AccountEvent::PurchaseSettled { fee, .. } | AccountEvent::SaleSettled { fee, .. } => {
-                    fees += fee.units();
-                }
-                _ => {}
+            if let AnyEvent::Account(
+                AccountEvent::PurchaseSettled { fee, .. } | AccountEvent::SaleSettled { fee, .. },
+            ) = &event.event
+            {
+                fees += fee.units();
             }
         }
         for (index, trader) in self.traders.iter().enumerate() {

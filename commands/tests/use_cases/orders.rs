@@ -55,7 +55,7 @@ fn a_trade_moves_cash_and_asset_of_both_sides_in_one_unit() {
     assert!(bought.open_orders.is_empty() && sold.open_orders.is_empty());
     assert_eq!(house.order(&resting).status, OrderStatus::Filled);
     assert_eq!(house.order(&taking).status, OrderStatus::Filled);
-    assert!(house.events[before..].iter().any(|event| event.event_type == "TradeExecuted"));
+    assert!(house.events[before..].iter().any(|event| event.event.name() == "TradeExecuted"));
 }
 
 #[test]

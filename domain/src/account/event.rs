@@ -109,7 +109,7 @@ pub enum AccountEvent {
     AccountClosed { reason: String },
 }
 
-crate::domain_event!(AccountEvent {
+crate::domain_event!(Account: AccountEvent {
     AccountOpened,
     FundsDeposited,
     FundsWithdrawn,

@@ -47,7 +47,7 @@ pub enum MarketEvent {
     OrderUnbooked { order_id: OrderId, code: Code },
 }
 
-crate::domain_event!(MarketEvent {
+crate::domain_event!(Market: MarketEvent {
     InstrumentRegistered,
     TradingHalted,
     TradingResumed,

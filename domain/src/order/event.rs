@@ -108,7 +108,7 @@ pub enum OrderEvent {
     OrderExpired { code: Code },
 }
 
-crate::domain_event!(OrderEvent {
+crate::domain_event!(Order: OrderEvent {
     OrderPlaced,
     RiskStagePassed,
     OrderRejected,

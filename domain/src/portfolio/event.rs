@@ -81,7 +81,7 @@ pub enum PortfolioEvent {
     ReservationReleased { order_id: OrderId, quantity: Quantity },
 }
 
-crate::domain_event!(PortfolioEvent {
+crate::domain_event!(Portfolio: PortfolioEvent {
     PortfolioOpened,
     RiskLimitsSet,
     AssetDeposited,

@@ -86,7 +86,7 @@ pub enum QuoteEvent {
     },
 }
 
-crate::domain_event!(QuoteEvent { PriceObserved });
+crate::domain_event!(Quote: QuoteEvent { PriceObserved });
 
 /// What is known of an outside market.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

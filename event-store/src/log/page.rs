@@ -183,7 +183,7 @@ impl Log {
         )
         .bind(position.to_sql())
         .bind(&*stream.aggregate_type)
-        .bind(&stream.aggregate_id)
+        .bind(&*stream.aggregate_id)
         .fetch_optional(self.pool())
         .await?;
         Ok(row.map(|row| row.try_get("sequence")).transpose()?)

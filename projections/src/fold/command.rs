@@ -10,7 +10,7 @@ use event_store::{LogPosition, RecordedEvent};
 pub(crate) struct Fact {
     pub(crate) log_position: LogPosition,
     /// Id of the aggregate it happened to.
-    pub(crate) stream: String,
+    pub(crate) stream: Arc<str>,
     /// Its place in the stream.
     pub(crate) sequence: u64,
     pub(crate) recorded_at: Timestamp,
@@ -49,7 +49,7 @@ pub(crate) fn commands_of(events: &[RecordedEvent]) -> (Vec<Command>, Option<(Lo
         match decoded {
             Ok(decoded) => facts.push(Fact {
                 log_position: event.log_position,
-                stream: event.aggregate_id.clone(),
+                stream: Arc::clone(&event.aggregate_id),
                 sequence: event.sequence,
                 recorded_at: event.recorded_at,
                 event: decoded,

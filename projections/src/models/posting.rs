@@ -89,7 +89,7 @@ impl Legs<'_> {
             return;
         }
         let own = Posting {
-            party: self.fact.stream.clone(),
+            party: self.fact.stream.to_string(),
             counterparty: counterparty.to_owned(),
             direction,
             asset,

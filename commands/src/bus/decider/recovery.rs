@@ -123,7 +123,7 @@ impl Decider {
         tracing::warn!(%error, commands = shipment.decided.len(), "a commit has failed; deciding again");
         self.recovery.attempt += 1;
         self.aggregates.forget_since(shipment.number);
-        self.head = shipment.batch.after;
+        self.head = shipment.after;
         let culprits = shipment.decided.len();
         let mut failed = shipment.decided;
         self.in_flight.pop_front();
