@@ -218,3 +218,63 @@ async fn an_outside_market_is_seen_on_the_node_that_does_not_play_it() {
     })
     .await;
 }
+
+/// Milliseconds from an event's decision (before its commit) to its arrival at the last and the middle of 1,000 subscribers.
+async fn deliveries(what: &str, writes: &Client, reads: &Client, account: &str) -> f64 {
+    const SOCKETS: usize = 100;
+    const EACH: usize = 10;
+    const EVENTS: usize = 50;
+    let query = "subscription { events { recordedAt } }";
+    let mut sockets = Vec::new();
+    for _ in 0..SOCKETS {
+        let mut live = reads.live("auditor").await;
+        for id in 0..EACH {
+            live.subscribe(&id.to_string(), query, json!({})).await;
+        }
+        // The answer shows that the subscriptions before it are taken in.
+        live.send(json!({"type": "ping"})).await;
+        assert_eq!(live.receive().await, json!({"type": "pong"}));
+        sockets.push(live);
+    }
+    let readers: Vec<_> = sockets
+        .into_iter()
+        .map(|mut live| {
+            tokio::spawn(async move {
+                let mut times = Vec::with_capacity(EACH * EVENTS);
+                for _ in 0..EACH * EVENTS {
+                    let event = live.next("events").await;
+                    let recorded_at: chrono::DateTime<chrono::Utc> =
+                        text(&event["recordedAt"]).parse().unwrap();
+                    times.push(
+                        (chrono::Utc::now() - recorded_at).num_microseconds().unwrap() as f64 / 1_000.0,
+                    );
+                }
+                times
+            })
+        })
+        .collect();
+    for _ in 0..EVENTS {
+        writes.deposit(account, "0.01").await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let mut times = Vec::new();
+    for reader in readers {
+        times.extend(reader.await.unwrap());
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |share: usize| times[(times.len() - 1) * share / 100];
+    println!("{what}: p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms", at(50), at(99), at(100));
+    at(99)
+}
+
+/// `cargo test --release -p api --test app -- --ignored --nocapture thousand`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement, for a machine that is quiet"]
+async fn a_thousand_subscribers_on_either_node_get_an_event_within_50_ms() {
+    let leader = TestApp::start().await;
+    let follower = leader.beside(|_| {}).await;
+    let account = leader.funded("alice", "EUR", "1").await;
+    let here = deliveries("on the leader", &leader, &leader, &account).await;
+    let there = deliveries("on another node", &leader, &follower, &account).await;
+    assert!(here <= 50.0 && there <= 50.0, "p99 {here} ms and {there} ms");
+}
