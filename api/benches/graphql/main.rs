@@ -33,7 +33,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const DEPOSITORS: usize = 64;
 /// Transfers a request, the clients that send them, and how many measurements' time they get: of large requests few are
 /// answered a second.
-const TRANSFERS: [(usize, usize, u32); 2] = [(100, 16, 1), (8_190, 3, 2)];
+const TRANSFERS: [(usize, usize, u32); 2] = [(100, 16, 1), (8_190, 2, 2)];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -62,6 +62,8 @@ async fn main() -> anyhow::Result<()> {
     println!("starting the server");
     let server = Server::start(&own, app, bus.log.read_head().await?).await?;
     let whole = Whole { superuser, client: server.client.clone(), accounts };
+    let unmeasured = cluster::NEW_LEADER_WARM_UP;
+    whole.deposits(cluster::begin(&whole.superuser, "warming up", DEPOSITORS, unmeasured).await?).await?;
     let mut rows = Vec::new();
     if let Some(peer) = without_http {
         let load = cluster::begin(&whole.superuser, &deposits, DEPOSITORS, length).await?;

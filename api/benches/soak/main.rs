@@ -22,7 +22,7 @@ use anyhow::{Context, ensure};
 use domain::ids::AccountId;
 use event_store::embedded::Role;
 
-use support::load::own_account;
+use support::load::{Load, own_account};
 use support::open_loop::OpenLoop;
 use support::ours::Ours;
 use support::summary::Measurement;
@@ -63,6 +63,7 @@ async fn main() -> anyhow::Result<()> {
     let server = Server::start(&own, app, bus.log.read_head().await?).await?;
 
     let load = cluster::begin(&superuser, "the peak", CLIENTS, PEAK).await?;
+    let load = Load { warm_up: cluster::NEW_LEADER_WARM_UP, ..load };
     let (client, of_peak) = (server.client.clone(), Arc::clone(&accounts));
     let peak = load
         .run(move |place, number| {

@@ -14,6 +14,9 @@ pub const ACCOUNTS: usize = 100_000;
 /// Before each measurement.
 const WARM_UP: Duration = Duration::from_secs(2);
 
+/// Instead, after a change of leader: until it has read the idempotency keys in, a new one looks each key up.
+pub const NEW_LEADER_WARM_UP: Duration = Duration::from_secs(8);
+
 /// Length of one measurement: `BENCH_SECONDS`, 5 s if it is not set.
 pub fn length() -> anyhow::Result<Duration> {
     let seconds = match std::env::var("BENCH_SECONDS") {

@@ -33,6 +33,18 @@ impl Binaries {
         self.folder.join("postgres")
     }
 
+    /// Whether this build of the server takes the setting. No cluster is needed to ask: any folder passes for one.
+    pub fn accept(&self, setting: &str, value: &str) -> bool {
+        let asked = Command::new(self.postgres())
+            .args(["-C", setting, "-c", &format!("{setting}={value}"), "-c", "config_file=/dev/null", "-D"])
+            .arg(&self.folder)
+            .env_clear()
+            .output();
+        asked.is_ok_and(|answer| {
+            answer.status.success() && String::from_utf8_lossy(&answer.stdout).trim() == value
+        })
+    }
+
     /// Looks at one folder; the error says what it lacks.
     fn probe(folder: &Path) -> Result<Self, String> {
         for program in ["initdb", "postgres"] {

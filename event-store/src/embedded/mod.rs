@@ -176,7 +176,8 @@ impl Cluster {
             tracing::info!(folder = %home.path().display(), user = account.name, postgres = binaries.version, "creating the database");
             initdb::create_data(&home, &account, &binaries, options.template.as_deref())?;
         }
-        let settings = settings::as_file(&settings::settings(&options.settings));
+        let has_lz4 = binaries.accept("wal_compression", "lz4");
+        let settings = settings::as_file(&settings::settings(&options.settings, has_lz4));
         let file = home.data().join("daybook.conf");
         std::fs::write(&file, settings).map_err(|error| EmbeddedError::io("write", &file, error))?;
         account.take(&file)?;
