@@ -19,6 +19,10 @@ use crate::wire::Cut;
 pub enum Fault {
     /// `kill -9` of the server that leads, which is started again.
     KillServer,
+    /// The same, and with its successor as soon as there is one.
+    KillTwoServers,
+    /// The server that leads stops in order and is started again: a node leaves and joins.
+    StopServer,
     /// `kill -9` of PostgreSQL: the postmaster and all backends at once.
     KillPostgres,
     /// Both.
@@ -61,6 +65,7 @@ impl Fault {
         use Fault::*;
         let everywhere = [
             KillServer,
+            StopServer,
             KillPostgres,
             KillBoth,
             KillAppender,
@@ -77,7 +82,7 @@ impl Fault {
             Setting::Private => everywhere.to_vec(),
             Setting::SmallDisk => vec![FillDisk, KillServer, FillDisk, KillPostgres],
             Setting::Outside(_) => {
-                let wires = [LoseAnswer, LoseRequest, DelayRequest, CutConnections, Silence];
+                let wires = [LoseAnswer, LoseRequest, DelayRequest, CutConnections, Silence, KillTwoServers];
                 wires.into_iter().chain(everywhere).collect()
             }
         }
@@ -114,7 +119,9 @@ impl Breaker<'_> {
     /// Inflicts the fault, ends it, and measures until writes resume. What it did and measured, for people.
     pub async fn inflict(&mut self, fault: Fault) -> String {
         match fault {
-            Fault::KillServer => self.kill_server().await,
+            Fault::KillServer => self.kill_servers(1).await,
+            Fault::KillTwoServers => self.kill_servers(2).await,
+            Fault::StopServer => self.stop_server().await,
             Fault::KillPostgres => self.kill_postgres().await,
             Fault::KillBoth => {
                 let killed = self.house.postgres();
@@ -124,12 +131,15 @@ impl Breaker<'_> {
             }
             Fault::KillAppender => {
                 let appenders = self.appenders().await;
+                let killed = Instant::now();
                 signal(&appenders[..appenders.len().min(1)], Signal::KILL);
-                self.resumes("a backend was killed", Instant::now(), self.limits.postgres).await
+                self.takes_hold().await;
+                self.resumes("a backend was killed", killed, self.limits.postgres).await
             }
             Fault::EndAppenders => {
                 let ended = Instant::now();
                 signal(&self.appenders().await, Signal::TERM);
+                self.takes_hold().await;
                 self.resumes("the appender's sessions were ended", ended, self.limits.server).await
             }
             Fault::FreezeServer => self.freeze_server().await,
@@ -160,6 +170,7 @@ impl Breaker<'_> {
                 if let Some(wire) = &self.house.nodes[self.house.leader()].wire {
                     wire.cut_all();
                 }
+                self.takes_hold().await;
                 self.resumes("all connections were cut", cut, self.limits.server).await
             }
             Fault::Silence => self.silence().await,
@@ -179,15 +190,33 @@ impl Breaker<'_> {
         }
     }
 
-    async fn kill_server(&mut self) -> String {
-        let leader = self.house.leader();
-        let killed = Instant::now();
-        self.house.kill_node(leader);
-        if self.house.nodes.len() == 1 {
-            return self.restart("the server was killed").await;
+    /// Kills leaders, one after the other while there is another one.
+    async fn kill_servers(&mut self, count: usize) -> String {
+        let mut told = String::new();
+        for another in 0..count {
+            if another > 0 && self.house.running() < 2 {
+                break;
+            }
+            let killed = Instant::now();
+            self.house.kill_node(self.house.leader());
+            if self.house.running() > 0 {
+                told += &(self.resumes("the leader was killed", killed, self.limits.server).await + "; ");
+            }
         }
-        let taken_over = self.resumes("the leader was killed", killed, self.limits.server).await;
-        format!("{taken_over}; {}", self.restart("it was started again").await)
+        told + &self.restart("what was killed is started again").await
+    }
+
+    async fn stop_server(&mut self) -> String {
+        let leader = self.house.leader();
+        let stopped = Instant::now();
+        if !self.house.stop_node(leader) {
+            self.load.findings.note(Check::ServerStays, format!("server {leader} did not stop in order"));
+        }
+        let mut told = format!("the leader stopped within {:.2} s; ", stopped.elapsed().as_secs_f64());
+        if self.house.running() > 0 {
+            told += &(self.resumes("another leads", stopped, self.limits.server).await + "; ");
+        }
+        told + &self.restart("it is started again").await
     }
 
     /// Starts what was killed and measures from the moment at which it says that it is ready.
@@ -345,6 +374,11 @@ impl Breaker<'_> {
             }
             Err(error) => format!("no rogue could connect: {error}"),
         }
+    }
+
+    /// What is written before a signal has had its effect does not show that writes have resumed.
+    async fn takes_hold(&self) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
     async fn appenders(&self) -> Vec<rustix::process::Pid> {

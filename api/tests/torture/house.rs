@@ -138,6 +138,18 @@ impl House {
         }
     }
 
+    /// How many servers run.
+    pub fn running(&self) -> usize {
+        self.nodes.iter().filter(|node| node.daybook.is_some()).count()
+    }
+
+    /// Stops a server in order; whether it ended well.
+    pub fn stop_node(&mut self, number: usize) -> bool {
+        let Some(daybook) = self.nodes[number].daybook.take() else { return true };
+        daybook.signal(Signal::TERM);
+        tokio::task::block_in_place(|| daybook.ended()).0.success()
+    }
+
     pub fn signal_node(&self, number: usize, signal: Signal) {
         if let Some(daybook) = &self.nodes[number].daybook {
             daybook.signal(signal);
@@ -152,14 +164,8 @@ impl House {
 
     /// Stops the servers in order; whether all ended well.
     pub fn stop_nodes(&mut self) -> bool {
-        let mut well = true;
-        for node in &mut self.nodes {
-            if let Some(daybook) = node.daybook.take() {
-                daybook.signal(Signal::TERM);
-                well &= tokio::task::block_in_place(|| daybook.ended()).0.success();
-            }
-        }
-        well
+        let unwell = (0..self.nodes.len()).filter(|number| !self.stop_node(*number)).count();
+        unwell == 0
     }
 
     /// Connections around the servers: not over their wires.
