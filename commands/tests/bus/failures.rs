@@ -80,11 +80,12 @@ async fn writes_go_on_between_two_kills_of_an_appender_that_is_killed_all_the_ti
         }
     });
     let writes = async {
-        for _ in 0..30 {
-            house.deposit(&account, "1.00").await;
+        for n in 0..30 {
+            let asked = request(&admin(), &format!("key-{n}"), deposit(&account, "1.00"));
+            while house.bus.execute(asked.clone()).await == Err(Failure::Unavailable) {}
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), writes).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), writes).await.unwrap();
     killing.abort();
     house.accepted(&admin(), withdraw(&account, "30.00")).await;
 }
