@@ -153,12 +153,13 @@ async fn two_appenders_of_one_epoch_never_overwrite_each_other() {
         tokio::spawn(read_and_check(writer.database.app.clone(), Arc::clone(&done), From::Database, 7));
     // Both see the same head before either appends, so they meet at least once.
     let start = Arc::new(tokio::sync::Barrier::new(2));
-    let fight = (0..2_u64).map(|number| {
-        let start = Arc::clone(&start);
-        let (database, lease) = (writer.database.clone(), writer.lease.clone());
+    let log = writer.open_log().await;
+    // One that connects ends the connections of others, so the second is made beside the first.
+    let first = Appender::connect(&log, &writer.lease).await.unwrap();
+    let second = first.beside();
+    let fight = (0_u64..).zip([first, second]).map(|(number, mut appender)| {
+        let (start, log) = (Arc::clone(&start), log.clone());
         tokio::spawn(async move {
-            let log = Log::open(database.app.clone()).await.unwrap();
-            let mut appender = Appender::connect(&log, &lease).await.unwrap();
             let (mut written, mut lost, mut round) = (0, 0, 0);
             while round < 40 {
                 let after = log.read_head().await.unwrap();
