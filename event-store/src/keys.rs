@@ -1,11 +1,15 @@
 //! What commands answered, by the idempotency key they carried.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgPool, Row};
 
 use crate::LogPosition;
+
+/// As good as for ever, and PostgreSQL can still subtract it.
+const A_THOUSAND_YEARS_MS: i64 = 1_000 * 365 * 24 * 60 * 60 * 1_000;
 
 /// What a command answered when its key was used first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,17 +92,25 @@ impl Keys {
         .await
     }
 
-    /// Deletes at most `limit` keys that were recorded before `older_than` and returns how many. Call it again while it
-    /// returns `limit`; small limits keep each transaction short.
+    /// Deletes at most `limit` keys that were recorded before `older_than`, and longer ago than `retention` by PostgreSQL's
+    /// clock, and returns how many. So no clock alone makes keys vanish before their time. Call it again while it returns
+    /// `limit`; small limits keep each transaction short.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn prune(&self, older_than: DateTime<Utc>, limit: u32) -> Result<u64, sqlx::Error> {
+    pub async fn prune(
+        &self,
+        older_than: DateTime<Utc>,
+        retention: Duration,
+        limit: u32,
+    ) -> Result<u64, sqlx::Error> {
         let deleted = sqlx::query(
             "DELETE FROM log.idempotency_keys WHERE ctid = ANY (ARRAY( \
-                 SELECT ctid FROM log.idempotency_keys WHERE recorded_at < $1 LIMIT $2))",
+                 SELECT ctid FROM log.idempotency_keys \
+                 WHERE recorded_at < LEAST($1, clock_timestamp() - $2 * interval '1 millisecond') LIMIT $3))",
         )
         .bind(older_than)
+        .bind(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX).min(A_THOUSAND_YEARS_MS))
         .bind(i64::from(limit))
         .execute(&self.pool)
         .await?;

@@ -161,6 +161,12 @@ impl Load {
     }
 }
 
+async fn metrics(client: &Client) -> String {
+    let request = reqwest::Client::new().get(client.url("/internal/metrics"));
+    let answer = request.header("authorization", client.bearer("operator")).send().await.unwrap();
+    answer.text().await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_on_one_database_forward_to_the_one_that_leads_and_take_over_from_it() {
     let house = House::new().await;
@@ -187,6 +193,20 @@ async fn servers_on_one_database_forward_to_the_one_that_leads_and_take_over_fro
     load.goes_on(50).await;
     load.told("kill -9", then);
     assert_eq!(house.epoch().await, epoch + 1);
+    // What runs once over all servers runs there now.
+    soon("processes", async {
+        loop {
+            let metrics = metrics(&on_second).await;
+            let has = |line: &str| metrics.lines().any(|metric| metric == line);
+            if has("daybook_bus_leads 1") && has("daybook_process_running{process=\"hold-expiry\"} 1") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    println!("kill -9: processes run after {} ms", then.elapsed().as_millis());
+    assert!(then.elapsed() < TAKE_OVER * 2);
     let third = house.start("third").await;
     let on_third = house.client(&third);
     let mut transfers = load.settles(&on_third).await;

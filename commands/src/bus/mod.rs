@@ -292,7 +292,10 @@ impl Bus {
             if settled || self.shared.alone {
                 break Failure::Unavailable;
             }
-            losses += u32::from(lost);
+            if lost {
+                losses += 1;
+                metrics::counter!("daybook_peer_retries_total").increment(1);
+            }
             tokio::time::sleep(BETWEEN_TRIES).await;
         };
         counted(call.end(&failure))

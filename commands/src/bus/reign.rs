@@ -9,10 +9,13 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use event_store::{Appender, Keys, LeaderContact, Leadership, LeadershipError, Lease, Log, Secret};
+use event_store::{
+    AppendError, Appender, Keys, LeaderContact, Leadership, LeadershipError, Lease, Log, Secret,
+};
 use futures::FutureExt;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -41,6 +44,18 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 const RENEWALS: u32 = 5;
 /// States of long streams that wait to be written.
 const STATES_WAITING: usize = 64;
+
+/// How often it is said that this node cannot lead.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// Why this node cannot lead, though nobody else does.
+#[derive(Debug, Error)]
+enum CannotLead {
+    #[error(transparent)]
+    Lease(#[from] LeadershipError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
 
 /// What it takes to lead.
 pub(super) struct Throne {
@@ -108,22 +123,27 @@ impl Throne {
     ) {
         metrics::gauge!("daybook_bus_leads").set(0.0);
         let mut backoff = Backoff::endless();
+        let mut complained: Option<Instant> = None;
         while !self.stop.is_cancelled() {
             let won = tokio::select! {
                 () = self.stop.cancelled() => break,
                 won = self.win(leadership) => won,
                 () = refuse_all(admissions) => break,
             };
+            let won = won.unwrap_or_else(|error| {
+                if complained.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY) {
+                    complained = Some(Instant::now());
+                    tracing::warn!(%error, "this node cannot lead now");
+                }
+                None
+            });
             if let Some((lease, appender)) = won {
                 backoff = Backoff::endless();
                 self.leader.send_replace(None);
                 secret.send_replace(lease.secret().cloned());
                 self.reign(leadership, &lease, appender, admissions, tried).await;
                 secret.send_replace(None);
-                let released = leadership.release(lease);
-                if !matches!(tokio::time::timeout(RELEASE_LIMIT, released).await, Ok(Ok(()))) {
-                    tracing::warn!("the lease could not be given back; it runs out by itself");
-                }
+                self.give_back(leadership, lease).await;
             }
             tried.take();
             let pause = if self.peer.is_some() { peer::LOOK_EVERY } else { backoff.pause() };
@@ -137,30 +157,28 @@ impl Throne {
 
     /// Tries once to get the lease and a connection to append over. Looks first, so that a node that only follows writes
     /// nothing.
-    async fn win(&self, leadership: &Leadership) -> Option<(Lease, Appender)> {
-        let tried = async {
-            if self.another_leads(leadership).await? {
-                return Ok(None);
-            }
-            let lease = leadership.acquire(&self.node, self.settings.lease_ttl).await?;
-            if lease.is_none() {
-                self.another_leads(leadership).await?;
-            }
-            Ok::<_, LeadershipError>(lease)
-        };
-        let lease = match tried.await {
-            Ok(lease) => lease?,
-            Err(error) => {
-                tracing::warn!(%error, "this node cannot lead now");
-                return None;
-            }
+    async fn win(&self, leadership: &Leadership) -> Result<Option<(Lease, Appender)>, CannotLead> {
+        if self.another_leads(leadership).await? {
+            return Ok(None);
+        }
+        let Some(lease) = leadership.acquire(&self.node, self.settings.lease_ttl).await? else {
+            // Another one was quicker: who?
+            self.another_leads(leadership).await?;
+            return Ok(None);
         };
         match Appender::connect(&self.log, &lease).await {
-            Ok(appender) => Some((lease, appender)),
+            Ok(appender) => Ok(Some((lease, appender))),
             Err(error) => {
-                tracing::warn!(%error, "this node cannot lead now");
-                None
+                self.give_back(leadership, lease).await;
+                Err(error.into())
             }
+        }
+    }
+
+    async fn give_back(&self, leadership: &Leadership, lease: Lease) {
+        let released = leadership.release(lease);
+        if !matches!(tokio::time::timeout(RELEASE_LIMIT, released).await, Ok(Ok(()))) {
+            tracing::warn!("the lease could not be given back; it runs out by itself");
         }
     }
 
@@ -309,10 +327,10 @@ async fn renew(leadership: Leadership, lease: Lease, deposed: CancellationToken,
 
 /// Deletes old keys, a few at a time.
 async fn prune(keys: Keys, retention: Duration, clock: Clock) {
-    let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
+    let back = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
     loop {
-        if let Some(older_than) = clock().checked_sub_signed(retention) {
-            match keys.prune(older_than, PRUNE_CHUNK).await {
+        if let Some(older_than) = clock().checked_sub_signed(back) {
+            match keys.prune(older_than, retention, PRUNE_CHUNK).await {
                 Ok(deleted) if deleted >= u64::from(PRUNE_CHUNK) => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;

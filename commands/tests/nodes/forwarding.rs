@@ -153,3 +153,41 @@ async fn a_large_call_is_answered_as_one() {
     }
     nodes[1].accepted(&admin(), withdraw(&account, "40.00")).await;
 }
+
+/// With a retention of nothing a key is gone as soon as the leader prunes, which it does in the middle of all this.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_keys_are_pruned_requests_come_in_at_all_nodes_and_none_fails() {
+    let settings = BusSettings { key_retention: Duration::ZERO, ..BusSettings::default() };
+    let nodes = nodes_with(3, &settings).await;
+    let account = nodes[0].open_account("alice", "EUR").await;
+    let pruning = tokio::spawn({
+        let keys = event_store::Keys::new(nodes[0].pool().clone());
+        async move {
+            loop {
+                // As the leader does, only more often.
+                keys.prune(chrono::Utc::now(), Duration::ZERO, 50).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    let clients = (0..24usize).map(|client| {
+        let (bus, account) = (nodes[client % 3].bus.clone(), account.clone());
+        tokio::spawn(async move {
+            for n in 0..40 {
+                let asked = request(&admin(), &format!("{client}-{n}"), deposit(&account, "0.01"));
+                let twins = bus.execute_all(vec![asked.clone(), asked]).await;
+                assert_eq!(
+                    answer(&twins[0]),
+                    answer(&twins[1]),
+                    "twins in one call are one effect all the same"
+                );
+                assert!(twins[1].as_ref().unwrap().replayed);
+            }
+        })
+    });
+    for client in join_all(clients).await {
+        client.unwrap();
+    }
+    pruning.abort();
+    assert_eq!(count_of(&nodes[0], "FundsDeposited").await, 24 * 40);
+}
