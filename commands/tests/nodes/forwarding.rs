@@ -191,3 +191,34 @@ async fn while_keys_are_pruned_requests_come_in_at_all_nodes_and_none_fails() {
     pruning.abort();
     assert_eq!(count_of(&nodes[0], "FundsDeposited").await, 24 * 40);
 }
+
+#[tokio::test]
+async fn a_stranger_at_the_port_for_nodes_is_told_nothing_and_disturbs_nobody() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let nodes = nodes(2).await;
+    let address: String = sqlx::query_scalar("SELECT address FROM log.leader_contact")
+        .fetch_one(nodes[0].pool())
+        .await
+        .unwrap();
+    let frame = |json: &str| [&(json.len() as u32).to_be_bytes(), json.as_bytes()].concat();
+    let proof = "00".repeat(32);
+    for said in [
+        b"GET / HTTP/1.1\r\nHost: daybook\r\n\r\n".to_vec(),
+        vec![0xff; 64],
+        frame("[]"),
+        frame(&format!(r#"{{"protocol":1,"node":"node-9","nonce":"00","proof":"{proof}"}}"#)),
+        frame(r#"{"protocol":2,"node":"node-9","nonce":"00","proof":""}"#),
+    ] {
+        let mut stranger = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let mut length = [0; 4];
+        stranger.read_exact(&mut length).await.unwrap();
+        let mut hello = vec![0; u32::from_be_bytes(length) as usize];
+        stranger.read_exact(&mut hello).await.unwrap();
+        stranger.write_all(&said).await.unwrap();
+        let mut rest = Vec::new();
+        // An end or a reset, but no word.
+        let ended = tokio::time::timeout(crate::LIMIT, stranger.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok() && rest.is_empty(), "{said:?}: {rest:?}");
+    }
+    nodes[1].open_account("alice", "EUR").await;
+}
