@@ -36,6 +36,24 @@ async fn rows_of_two_batches_are_sent_ahead_and_their_commits_follow_each_other(
 }
 
 #[tokio::test]
+async fn rows_are_stored_by_stream_and_stand_in_the_log_as_they_were_decided() {
+    let mut writer = Writer::start().await;
+    let batch = writer.batch(vec![
+        one(vec![event("c", 1), event("a", 1)]),
+        one(vec![event("b", 1)]),
+        one(vec![event("a", 2), event("c", 2), event("b", 2)]),
+    ]);
+    writer.appender.stage(&batch).await.unwrap();
+    writer.appender.commit(&batch).await.unwrap();
+    assert_eq!(writer.stored(LogPosition::ZERO, 10).await, batch.recorded());
+    let stored: Vec<String> = sqlx::query_scalar("SELECT aggregate_id FROM log.events ORDER BY ctid")
+        .fetch_all(&writer.database.app)
+        .await
+        .unwrap();
+    assert_eq!(stored, ["a", "a", "b", "b", "c", "c"]);
+}
+
+#[tokio::test]
 async fn what_is_copied_equals_what_one_statement_writes() {
     let mut writer = Writer::start().await;
     let commands = |name: &str| {
