@@ -11,7 +11,7 @@ use domain::event::AnyEvent;
 use domain::ids::{OrderId, Symbol};
 use domain::market::{Market, Venue};
 use domain::order::{OrderSide, OrderType, SelfTradePrevention, TimeInForce};
-use domain::{Code, Decimal};
+use domain::{Asset, Code, Decimal};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -209,7 +209,7 @@ impl Exchange {
             }
             prop_assert_eq!(held, account.held.units(), "held is what open buys need");
             prop_assert!(!account.available().unwrap().is_negative());
-            let position = &portfolio.positions[&"ACME".parse().unwrap()];
+            let position = &portfolio.positions[&"ACME".parse::<Asset>().unwrap()];
             prop_assert_eq!(reserved, position.reserved.units(), "reserved is what open sales need");
             prop_assert!(position.reserved.units() <= position.quantity.units());
             prop_assert!(!position.cost.is_negative());

@@ -4,10 +4,10 @@ use commands::request::{
     AccountStatusChange, AssetMovement, CancelOrder, MarketStatusChange, PlaceOrder, SetRiskLimits,
 };
 use commands::{Command, Role};
-use domain::Code;
 use domain::ids::{OrderId, Symbol};
 use domain::market::Venue;
 use domain::order::{OrderSide, OrderStatus, OrderType, SelfTradePrevention, TimeInForce};
+use domain::{Asset, Code};
 
 use crate::{House, Trader, dec, limit, market, of_role};
 
@@ -47,7 +47,7 @@ fn a_trade_moves_cash_and_asset_of_both_sides_in_one_unit() {
     assert_eq!(house.account(&seller.account).balance.to_string(), "19.99000000 USDT");
     assert!(house.account(&buyer.account).held.is_zero(), "a finished order holds nothing");
     let (bought, sold) = (house.portfolio(&buyer.portfolio), house.portfolio(&seller.portfolio));
-    let acme = "ACME".parse().unwrap();
+    let acme: Asset = "ACME".parse().unwrap();
     assert_eq!(bought.positions[&acme].quantity.to_string(), "2.00000000 ACME");
     assert_eq!(bought.positions[&acme].cost.to_string(), "20.02000000 USDT");
     assert_eq!(sold.positions[&acme].quantity.to_string(), "8.00000000 ACME");
@@ -82,7 +82,7 @@ fn a_canceled_order_is_not_met_any_more() {
     house.run(&seller.principal, Command::CancelOrder(CancelOrder { order_id: resting })).unwrap();
     let taking = place(&mut house, &buyer, limit(&buyer, ACME, OrderSide::Buy, "2", "10"));
     assert_eq!(house.order(&taking).status, OrderStatus::New);
-    let reserved = house.portfolio(&seller.portfolio).positions[&"ACME".parse().unwrap()].reserved;
+    let reserved = house.portfolio(&seller.portfolio).positions[&"ACME".parse::<Asset>().unwrap()].reserved;
     assert!(reserved.is_zero());
 }
 
