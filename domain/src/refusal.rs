@@ -161,7 +161,7 @@ codes! {
     Forbidden = "FORBIDDEN",
     /// A limit on work in progress was reached: try again later.
     Overloaded = "OVERLOADED",
-    /// The server is starting, stopping or has lost its database: try again with the same key.
+    /// The server is starting or stopping, has lost its database, or no server leads yet: try again with the same key.
     Unavailable = "UNAVAILABLE",
     /// The read model has not reached the log position in time.
     NotYetVisible = "NOT_YET_VISIBLE",

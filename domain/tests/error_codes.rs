@@ -11,7 +11,8 @@ fn document() -> String {
          Every refusal, rejection and failure has a stable code. Codes are never renamed or reused; the message beside one is for people.\n\n\
          - A command that is **refused** has its code in the payload's `errors`; nothing has happened, and the refusal is remembered under the command's key.\n\
          - An order that risk **rejects** has events and a log position, and the code in `errors` and in the order's `reason`.\n\
-         - Missing rights and failures of machinery are GraphQL errors with the code in `extensions.code`; they are not remembered, so asking again with the same key is safe.\n\n\
+         - Missing rights and failures of machinery are GraphQL errors with the code in `extensions.code`; they are not remembered, so asking again with the same key is safe.\n  \
+         `transfers` alone has them in the payload of the transfer that failed, so that they do not hide what became of the others: `UNAVAILABLE`, `OVERLOADED` and `FORBIDDEN` there are not refusals.\n\n\
          | code | meaning |\n|---|---|\n",
     );
     for code in Code::ALL {

@@ -50,7 +50,8 @@ impl Mutation {
 
     /// Up to 8,190 transfers in one request; each succeeds or fails on its own. With atomic all or none: every key's hash
     /// covers the whole set, a set that is partly a replay is IDEMPOTENCY_CONFLICT, and those that would have succeeded
-    /// answer LINKED_FAILED, which is not remembered.
+    /// answer LINKED_FAILED, which is not remembered. UNAVAILABLE, OVERLOADED and FORBIDDEN among a transfer's errors are not
+    /// refusals: its key settles what became of it.
     #[graphql(complexity = "child_complexity + inputs.len()")]
     async fn transfers(
         &self,
