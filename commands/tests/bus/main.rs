@@ -15,39 +15,8 @@ mod wire;
 use std::time::Duration;
 
 use commands::testing::TestBus;
-use commands::{Answer, Failure, Outcome, Receipt};
-use domain::Code;
+pub use commands::testing::{answer, code, count, count_of};
 use sqlx::{PgPool, Postgres, Transaction};
-
-/// The answer of an accepted request.
-pub fn answer(reply: &Result<Receipt, Failure>) -> Answer {
-    match reply {
-        Ok(Receipt { outcome: Outcome::Accepted(answer), .. }) => answer.clone(),
-        other => panic!("expected to be accepted, got {other:?}"),
-    }
-}
-
-/// The code with which a request was refused.
-pub fn code(reply: &Result<Receipt, Failure>) -> Code {
-    match reply {
-        Ok(Receipt { outcome: Outcome::Refused(refusal), .. }) => refusal.code,
-        Err(failure) => failure.code(),
-        other => panic!("expected a refusal, got {other:?}"),
-    }
-}
-
-pub async fn count(house: &TestBus, table: &str) -> i64 {
-    sqlx::query_scalar(&format!("SELECT count(*) FROM log.{table}")).fetch_one(house.pool()).await.unwrap()
-}
-
-/// How many events of the type there are.
-pub async fn count_of(house: &TestBus, event_type: &str) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM log.events WHERE event_type = $1")
-        .bind(event_type)
-        .fetch_one(house.pool())
-        .await
-        .unwrap()
-}
 
 /// Holds commits up until it is dropped or committed.
 pub async fn hold_head(house: &TestBus) -> Transaction<'static, Postgres> {
