@@ -175,6 +175,7 @@ impl Bench {
 
     async fn transfers_over(&self, nodes: usize) -> anyhow::Result<f64> {
         let ours = Ours::start_nodes(self.app.clone(), nodes).await?;
+        ours.load(&self.accounts).await?;
         let load = self.begin(&format!("nodes/{nodes}"), MANY).await?;
         let load = Load { warm_up: cluster::NEW_LEADER_WARM_UP, ..load };
         let value = ours.measure(&self.accounts, &Work::Transfers(Spread::Even), load).await?;
