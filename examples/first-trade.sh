@@ -66,6 +66,13 @@ portfolio=$(gql "$trader" '{ portfolios(owner: "demo", first: 1) { edges { node 
   jq -er '.portfolios.edges[0].node.id') || fail "the demo trader has no portfolio: was this data folder started with demo data?"
 echo "portfolio        $portfolio"
 
+# A new server has no price before the feed's first window.
+deadline=$((SECONDS + 15))
+until gql "$trader" '{ market(symbol: "BTC-USDT") { lastPrice bid } }' | jq -e '.market.lastPrice and .market.bid' >/dev/null; do
+  [ "$SECONDS" -lt "$deadline" ] || fail "the market has had no price for 15 s: is its feed switched off?"
+  sleep 0.25
+done
+
 echo "buying           $quantity BTC at market"
 id=$(place buy "$(jq -n --arg p "$portfolio" --arg q "$quantity" \
   '{portfolioId: $p, symbol: "BTC-USDT", side: "BUY", type: "MARKET", quantity: $q}')")
