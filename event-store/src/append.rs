@@ -6,8 +6,9 @@
 //! - [`Appender::append`] is one statement and so one round trip, the quickest for small batches;
 //! - [`Appender::stage`] copies the rows in and [`Appender::commit`] moves the head in one message with the `COMMIT`. So
 //!   rows of several batches travel and are stored at the same time, each over an appender of its own, while their
-//!   commits follow each other. A commit may be sent only when the one before it was answered: it would find the head
-//!   where it does not expect it.
+//!   commits follow each other. A commit that comes before its turn would find the head where it does not expect it. It
+//!   is sent when the one before it was answered, or waits in PostgreSQL until that one's transaction is over: each
+//!   transaction that was begun with a [`Ticket`] holds an advisory lock for that.
 //!
 //! Success is reported only after PostgreSQL has reported the commit, with `synchronous_commit` on.
 
@@ -27,7 +28,7 @@ use crate::{Lease, Log, LogPosition, RecordedEvent};
 pub use error::AppendError;
 
 /// How many batches of one leader are best under way at the same time, each over a connection of its own.
-pub const CONNECTIONS: usize = 4;
+pub const CONNECTIONS: usize = 8;
 
 /// By which PostgreSQL shows the connections that append. By it a successor finds what a frozen leader has left behind.
 pub(crate) const APPLICATION_NAME: &str = "daybook appender";
@@ -54,6 +55,10 @@ pub enum Settled {
     NotCommitted,
 }
 
+/// The place of a batch in the line of those that commit one after the other, unique under one lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(pub u64);
+
 /// Appends batches under one lease, over a connection of its own.
 ///
 /// Drop it when the lease is lost: while it lives, the [`Log`] it was made for expects new events from it, and learns of
@@ -67,13 +72,23 @@ pub struct Appender {
     /// Absent after a failure of the connection, and while an append is under way: an append that is dropped half-way
     /// takes the connection with it, because nobody knows what is still to come over it.
     session: Option<Session>,
-    /// Whether the session's transaction holds the rows of a batch.
-    staged: bool,
+    transaction: Transaction,
     /// The backend that may still be working on a batch of unknown outcome.
     lost: Option<Backend>,
     /// The backend of a connection that broke with rows staged. Unless PostgreSQL has noticed, its transaction holds
     /// their positions: no time limit of PostgreSQL's ends a session that waits for the rest of a `COPY`.
     orphan: Option<Backend>,
+}
+
+/// What the session's transaction holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transaction {
+    /// There is none.
+    None,
+    /// Its place in the line.
+    Begun,
+    /// The rows of a batch.
+    Staged,
 }
 
 #[derive(Debug)]
@@ -121,7 +136,7 @@ impl Appender {
             epoch: lease.epoch_sql(),
             lease_ms: i64::try_from(lease.ttl().as_millis()).unwrap_or(i64::MAX),
             session: None,
-            staged: false,
+            transaction: Transaction::None,
             lost: None,
             orphan: None,
         };
@@ -146,7 +161,7 @@ impl Appender {
             epoch: self.epoch,
             lease_ms: self.lease_ms,
             session: None,
-            staged: false,
+            transaction: Transaction::None,
             lost: None,
             orphan: None,
         }
@@ -174,20 +189,58 @@ impl Appender {
         // Set before the first await: a caller that drops this future has an unknown outcome, too.
         self.lost = Some(session.backend.clone());
         let outcome = within_limit(self.send(&mut session.connection, batch)).await;
-        self.end(session, begun, outcome)
+        self.end(session, begun, outcome).map_err(failed)
     }
 
-    /// Sends the rows of the batch ahead: they are stored, but not there until [`Appender::commit`].
+    /// Begins the transaction of the batch, with a ticket behind which the next batch may wait.
+    ///
+    /// # Errors
+    /// Nothing of the batch is in the log.
+    pub async fn begin(&mut self, batch: &Batch, ticket: Ticket) -> Result<(), AppendError> {
+        let session = self.session_for(batch).await?;
+        let statements = format!("BEGIN; SELECT pg_advisory_xact_lock({})", self.lock(ticket));
+        self.send_ahead(session, Transaction::Begun, async |connection| {
+            connection.execute(statements.as_str()).await.map(|_| ())
+        })
+        .await
+    }
+
+    /// Sends the rows of the batch ahead, in the transaction that was begun for it or in one of its own: they are stored,
+    /// but not there until [`Appender::commit`].
     ///
     /// # Errors
     /// Nothing of the batch is in the log.
     pub async fn stage(&mut self, batch: &Batch) -> Result<(), AppendError> {
-        let mut session = self.session_for(batch).await?;
-        let staged = within_limit(send_rows(&mut session.connection, batch)).await;
-        match staged {
+        let begun = self.transaction == Transaction::Begun;
+        let session = match self.session.take() {
+            Some(session) if begun => session,
+            session => {
+                self.session = session;
+                self.session_for(batch).await?
+            }
+        };
+        self.send_ahead(session, Transaction::Staged, async |connection| {
+            if !begun {
+                connection.execute("BEGIN").await?;
+            }
+            send_rows(connection, batch).await
+        })
+        .await
+    }
+
+    /// Sends what commits nothing yet, and keeps the session if it succeeds.
+    async fn send_ahead(
+        &mut self,
+        mut session: Session,
+        then: Transaction,
+        send: impl AsyncFnOnce(&mut PgConnection) -> Result<(), sqlx::Error>,
+    ) -> Result<(), AppendError> {
+        self.transaction = Transaction::None;
+        let sent = async { send(&mut session.connection).await.map_err(AppendError::from_append) };
+        match within_limit(sent).await {
             Ok(()) => {
                 self.session = Some(session);
-                self.staged = true;
+                self.transaction = then;
                 Ok(())
             }
             // No commit was sent, so nothing can have been committed. PostgreSQL rolls back when the connection ends.
@@ -208,14 +261,34 @@ impl Appender {
     /// # Errors
     /// As [`Appender::append`].
     pub async fn commit(&mut self, batch: &Batch) -> Result<(), AppendError> {
+        self.commit_after("", batch).await.map_err(failed)
+    }
+
+    /// Commits the batch that was staged last as soon as the transaction of the batch before, which was begun with
+    /// `ticket`, is over.
+    ///
+    /// # Errors
+    /// As [`Appender::append`]; [`AppendError::Deposed`] also when the batch before has failed.
+    pub async fn commit_behind(&mut self, ticket: Ticket, batch: &Batch) -> Result<(), AppendError> {
+        // PostgreSQL frees a transaction's locks after it is durable and seen by all.
+        let wait = format!("SELECT pg_advisory_xact_lock_shared({}); ", self.lock(ticket));
+        self.commit_after(&wait, batch).await.map_err(|error| match error {
+            // It says so itself if this node no longer leads.
+            AppendError::Deposed(_) => error,
+            error => failed(error),
+        })
+    }
+
+    async fn commit_after(&mut self, wait: &str, batch: &Batch) -> Result<(), AppendError> {
+        let transaction = std::mem::replace(&mut self.transaction, Transaction::None);
         // Without the rows, the head would move over nothing.
-        let (true, Some(mut session)) = (std::mem::take(&mut self.staged), self.session.take()) else {
+        let (Transaction::Staged, Some(mut session)) = (transaction, self.session.take()) else {
             return Err(AppendError::Invalid("no batch is staged".to_owned()));
         };
         let begun = Instant::now();
         self.lost = Some(session.backend.clone());
         let statements = format!(
-            "SELECT log.advance_head({}, {}, {}, '{}', {}); COMMIT",
+            "{wait}SELECT log.advance_head({}, {}, {}, '{}', {}); COMMIT",
             self.epoch,
             batch.after.to_sql(),
             batch.end().to_sql(),
@@ -236,7 +309,7 @@ impl Appender {
 
     /// Gives up what was staged.
     pub async fn roll_back(&mut self) {
-        self.staged = false;
+        self.transaction = Transaction::None;
         let Some(mut session) = self.session.take() else { return };
         match tokio::time::timeout(APPEND_LIMIT, session.connection.execute("ROLLBACK")).await {
             Ok(Ok(_)) => self.session = Some(session),
@@ -288,14 +361,19 @@ impl Appender {
         end
     }
 
+    /// The advisory lock that the transaction of a ticket holds.
+    fn lock(&self, ticket: Ticket) -> i64 {
+        self.epoch << 32 | i64::from(ticket.0 as u32)
+    }
+
     async fn session_for(&mut self, batch: &Batch) -> Result<Session, AppendError> {
         if self.lost.is_some() {
             return Err(AppendError::Invalid(
                 "a batch of unknown outcome has to be settled before the next append".to_owned(),
             ));
         }
-        if self.staged {
-            return Err(AppendError::Invalid("another batch is staged and not committed".to_owned()));
+        if self.transaction != Transaction::None {
+            return Err(AppendError::Invalid("another batch is begun and not committed".to_owned()));
         }
         batch.check()?;
         match self.session.take() {
@@ -316,7 +394,7 @@ impl Appender {
             self.session = Some(session);
         }
         metrics::histogram!("daybook_append_seconds").record(begun.elapsed().as_secs_f64());
-        outcome.map_err(failed)
+        outcome
     }
 
     /// Finds out what became of the batch whose append ended in [`AppendError::OutcomeUnknown`], and makes its events known
@@ -460,23 +538,18 @@ async fn within_limit(sent: impl Future<Output = Result<(), AppendError>>) -> Re
     }
 }
 
-/// Begins a transaction and copies the rows in.
-async fn send_rows(connection: &mut PgConnection, batch: &Batch) -> Result<(), AppendError> {
-    let sent = async {
-        connection.execute("BEGIN").await?;
-        for (statement, rows) in
-            [(copy::COPY_EVENTS, copy::events(batch)), (copy::COPY_KEYS, copy::keys(batch))]
-        {
-            if rows.is_empty() {
-                continue;
-            }
-            let mut copy = connection.copy_in_raw(statement).await?;
-            copy.send(rows).await?;
-            copy.finish().await?;
+/// Copies the rows in.
+async fn send_rows(connection: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
+    for (statement, rows) in [(copy::COPY_EVENTS, copy::events(batch)), (copy::COPY_KEYS, copy::keys(batch))]
+    {
+        if rows.is_empty() {
+            continue;
         }
-        Ok(())
-    };
-    sent.await.map_err(AppendError::from_append)
+        let mut copy = connection.copy_in_raw(statement).await?;
+        copy.send(rows).await?;
+        copy.finish().await?;
+    }
+    Ok(())
 }
 
 fn failed(error: AppendError) -> AppendError {

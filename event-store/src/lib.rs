@@ -36,7 +36,7 @@ pub mod process_states;
 pub mod role;
 pub mod snapshots;
 
-pub use append::{AppendError, Appender, Settled};
+pub use append::{AppendError, Appender, Settled, Ticket};
 pub use batch::{Batch, CommandWrite, KeyRow};
 pub use event::{Metadata, NewEvent, RecordedEvent, StreamId};
 pub use keys::{Keys, StoredOutcome};

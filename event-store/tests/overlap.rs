@@ -3,8 +3,10 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Writer, event, event_with, keyed, lead, one};
-use event_store::{AppendError, Batch, LogPosition, Settled};
+use event_store::{AppendError, Batch, LogPosition, Settled, Ticket};
 
 /// A batch of one event of a stream of its own, behind another batch.
 fn behind(writer: &Writer, before: &Batch, id: &str) -> Batch {
@@ -95,6 +97,70 @@ async fn a_commit_before_its_turn_changes_nothing_and_the_right_one_still_can() 
     beside.stage(&second).await.unwrap();
     beside.commit(&second).await.unwrap();
     assert_eq!(writer.stored(LogPosition::ZERO, 10).await, [first.recorded(), second.recorded()].concat());
+}
+
+#[tokio::test]
+async fn a_commit_waits_in_postgresql_until_the_batch_before_is_durable() {
+    let mut writer = Writer::start().await;
+    let first = writer.batch(vec![one(vec![event("a", 1)])]);
+    // Without events its end is where it begins: tickets tell them apart, not positions.
+    let second = Batch { after: first.end(), ..writer.batch(vec![keyed("refused", Vec::new())]) };
+    let third = behind(&writer, &second, "b");
+    let (mut beside, mut last) = (writer.appender.beside(), writer.appender.beside());
+    writer.appender.begin(&first, Ticket(1)).await.unwrap();
+    beside.begin(&second, Ticket(2)).await.unwrap();
+    last.begin(&third, Ticket(3)).await.unwrap();
+    beside.stage(&second).await.unwrap();
+    last.stage(&third).await.unwrap();
+    let rest = tokio::spawn(async move {
+        tokio::try_join!(last.commit_behind(Ticket(2), &third), beside.commit_behind(Ticket(1), &second))?;
+        Ok::<_, AppendError>(third)
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!rest.is_finished());
+    assert_eq!(writer.count("idempotency_keys").await, 0);
+    writer.appender.stage(&first).await.unwrap();
+    writer.appender.commit(&first).await.unwrap();
+    let third = rest.await.unwrap().unwrap();
+    assert_eq!(writer.stored(LogPosition::ZERO, 10).await, [first.recorded(), third.recorded()].concat());
+    assert_eq!(writer.count("idempotency_keys").await, 2);
+}
+
+#[rstest::rstest]
+#[tokio::test]
+async fn a_commit_behind_a_batch_that_fails_changes_nothing(#[values(true, false)] in_order: bool) {
+    let mut writer = Writer::start().await;
+    let first = writer.batch(vec![one(vec![event("a", 1)])]);
+    let second = behind(&writer, &first, "b");
+    let mut beside = writer.appender.beside();
+    writer.appender.begin(&first, Ticket(1)).await.unwrap();
+    writer.appender.stage(&first).await.unwrap();
+    beside.begin(&second, Ticket(2)).await.unwrap();
+    beside.stage(&second).await.unwrap();
+    let waiting = tokio::spawn(async move {
+        let outcome = beside.commit_behind(Ticket(1), &second).await;
+        (beside, outcome)
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!waiting.is_finished());
+    if in_order {
+        writer.appender.roll_back().await;
+    } else {
+        // The one before is lost; PostgreSQL ends its session.
+        sqlx::query(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() \
+             AND application_name = 'daybook appender' AND state = 'idle in transaction'",
+        )
+        .execute(&writer.database.superuser)
+        .await
+        .unwrap();
+    }
+    let (mut beside, outcome) = waiting.await.unwrap();
+    assert!(matches!(outcome, Err(AppendError::Deposed(_))), "{outcome:?}");
+    assert_eq!((writer.count("events").await, writer.count("idempotency_keys").await), (0, 0));
+    // Its connection is as good as before.
+    let anew = writer.batch(vec![one(vec![event("b", 1)])]);
+    beside.append(&anew).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! The ceiling: `COPY` of the very rows that the bus has written (events and keys), into tables with the same columns and
-//! indexes, in the same batches, over as many connections, and in no order at all.
+//! indexes, in the same batches, over a connection a processor, and in no order at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use event_store::{LogPosition, append};
+use event_store::LogPosition;
 use futures::TryStreamExt;
 use futures::future::try_join_all;
 use sqlx::postgres::PgPoolCopyExt;
@@ -46,7 +46,8 @@ pub async fn measure(superuser: &PgPool, from: LogPosition, length: Duration) ->
     sqlx::raw_sql("CHECKPOINT").execute(superuser).await?;
     let (next, copied) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
     let mut connections = Vec::new();
-    for _ in 0..append::CONNECTIONS {
+    // One a processor: more would only make it slower.
+    for _ in 0..std::thread::available_parallelism()?.get() {
         connections.push(superuser.acquire().await?.detach());
     }
     let begun = Instant::now();

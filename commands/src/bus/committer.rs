@@ -1,19 +1,18 @@
 //! Commits batches in their order, several on their way at a time, and answers their requests once they are durable.
 //!
 //! Each batch is turned into rows in a task of its own, then travels over a connection of its own: connections are given
-//! out in the order of the batches. Its rows go ahead while those before it commit; its own commit is sent when the one
-//! before is durable. When one fails, all behind it are rolled back.
+//! out in the order of the batches. Its rows go ahead while those before it commit; its own commit waits in PostgreSQL until
+//! the transaction before is over. When one fails, all behind it fail as well.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use domain::Timestamp;
 use event_store::append::CONNECTIONS;
-use event_store::{AppendError, Appender, Batch, LogPosition, RecordedEvent, Settled};
+use event_store::{AppendError, Appender, Batch, LogPosition, RecordedEvent, Settled, Ticket};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use tokio::sync::oneshot::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::backoff::Backoff;
@@ -111,7 +110,7 @@ pub(super) async fn run(
     free.push(appender);
     let mut connections = Connections { free, turns: VecDeque::new() };
     let mut under_way = FuturesOrdered::new();
-    let mut newest_durable: Option<oneshot::Receiver<()>> = None;
+    let mut newest: Option<Before> = None;
     let mut failed_attempt = None;
     let mut tails = Tails::new();
     loop {
@@ -150,13 +149,13 @@ pub(super) async fn run(
                     // Reported after those in front of it, for they are decided again in this order.
                     tokio::spawn(async { Carried { appender: None, shipment, outcome: Err(error) } })
                 } else {
-                    let before = newest_durable.take().filter(|_| !under_way.is_empty());
-                    let (is_durable, after) = oneshot::channel();
-                    newest_durable = Some(after);
+                    let (progress, seen) = watch::channel(Progress::Sent);
+                    let own = Before { ticket: Ticket(shipment.number), progress: seen };
+                    let before = newest.replace(own).filter(|_| !under_way.is_empty());
                     let (turn, my_turn) = oneshot::channel();
                     connections.turns.push_back(turn);
                     connections.hand_out();
-                    tokio::spawn(carry(shipment, my_turn, before, is_durable))
+                    tokio::spawn(carry(shipment, my_turn, before, progress))
                 };
                 under_way.push_back(AbortOnDropHandle::new(carried));
                 continue;
@@ -172,8 +171,8 @@ pub(super) async fn run(
 async fn carry(
     shipment: Shipment,
     turn: oneshot::Receiver<Appender>,
-    before: Option<oneshot::Receiver<()>>,
-    is_durable: oneshot::Sender<()>,
+    before: Option<Before>,
+    progress: watch::Sender<Progress>,
 ) -> Carried {
     let begun = Instant::now();
     let batch = match rows::batch(shipment.after, shipment.recorded_at, &shipment.decided) {
@@ -183,56 +182,97 @@ async fn carry(
     let Ok(mut appender) = turn.await else {
         return Carried { appender: None, shipment, outcome: Err(None) };
     };
-    let outcome = match still_before(before) {
+    let outcome = match before.as_ref().map_or(Ok(true), Before::is_durable) {
         Err(GivenUp) => Err(None),
-        Ok(None) if batch.event_count() <= ONE_STATEMENT_EVENTS => {
+        Ok(true) if batch.event_count() <= ONE_STATEMENT_EVENTS => {
             let written = appender.write(&batch).await;
             settled(&mut appender, &batch, written).await.map(|()| batch.recorded()).map_err(Some)
         }
-        Ok(before) => overlapped(&mut appender, &batch, before).await,
+        Ok(_) => overlapped(&mut appender, &batch, Ticket(shipment.number), before, &progress).await,
     };
     if outcome.is_ok() {
-        // Nobody may be behind it.
-        let _ = is_durable.send(());
+        progress.send_replace(Progress::Durable);
     }
     metrics::histogram!("daybook_bus_commit_seconds").record(begun.elapsed().as_secs_f64());
     Carried { appender: Some(appender), shipment, outcome }
 }
 
+/// How far a batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    /// Nobody can wait behind it yet.
+    Sent,
+    /// Its transaction has begun: the next one can wait behind it in PostgreSQL.
+    InLine,
+    Durable,
+}
+
+/// The batch before.
+struct Before {
+    ticket: Ticket,
+    progress: watch::Receiver<Progress>,
+}
+
 /// The batch before has failed.
 struct GivenUp;
 
-/// What is still to be waited for: nothing once the batch before is durable.
-fn still_before(before: Option<oneshot::Receiver<()>>) -> Result<Option<oneshot::Receiver<()>>, GivenUp> {
-    let Some(mut before) = before else { return Ok(None) };
-    match before.try_recv() {
-        Ok(()) => Ok(None),
-        Err(TryRecvError::Empty) => Ok(Some(before)),
-        Err(TryRecvError::Closed) => Err(GivenUp),
+impl Before {
+    fn is_durable(&self) -> Result<bool, GivenUp> {
+        // Asked first: what it says last still counts.
+        let has_ended = self.progress.has_changed().is_err();
+        match *self.progress.borrow() {
+            Progress::Durable => Ok(true),
+            _ if has_ended => Err(GivenUp),
+            _ => Ok(false),
+        }
+    }
+
+    /// Waits until it is so far, and says how far it is.
+    async fn reached(&mut self, progress: Progress) -> Result<Progress, GivenUp> {
+        self.progress.wait_for(|now| *now >= progress).await.map(|now| *now).map_err(|_| GivenUp)
     }
 }
 
-/// Sends the rows ahead and commits them when the batch before is durable. Without an error of its own, it was given up
-/// for that one's.
+/// Sends the rows ahead and commits them behind the batch before. Without an error of its own, it was given up for that
+/// one's.
 async fn overlapped(
     appender: &mut Appender,
     batch: &Batch,
-    before: Option<oneshot::Receiver<()>>,
+    ticket: Ticket,
+    mut before: Option<Before>,
+    progress: &watch::Sender<Progress>,
 ) -> Result<Vec<RecordedEvent>, Option<AppendError>> {
-    let staged = appender.stage(batch).await;
-    let events = batch.recorded();
-    if let Some(before) = before
-        && before.await.is_err()
-    {
-        if staged.is_ok() {
-            appender.roll_back().await;
-        }
-        return Err(None);
+    let mut outcome = appender.begin(batch, ticket).await;
+    if outcome.is_ok() {
+        progress.send_replace(Progress::InLine);
+        outcome = appender.stage(batch).await;
     }
-    staged?;
-    let committed = appender.commit(batch).await;
-    settled(appender, batch, committed).await?;
-    Ok(events)
+    let events = batch.recorded();
+    if outcome.is_ok() {
+        let queue = match &mut before {
+            None => Ok(None),
+            Some(before) => before.reached(Progress::InLine).await.map(|now| Some((now, before.ticket))),
+        };
+        let committed = match queue {
+            Err(GivenUp) => {
+                appender.roll_back().await;
+                return Err(None);
+            }
+            Ok(Some((Progress::InLine, ticket))) => appender.commit_behind(ticket, batch).await,
+            Ok(_) => appender.commit(batch).await,
+        };
+        // Also when the one before has failed: nothing of this one may still be on its way when it is decided again.
+        outcome = settled(appender, batch, committed).await;
+    }
+    match (outcome, before) {
+        (Ok(()), _) => Ok(events),
+        (Err(error), None) => Err(Some(error)),
+        // What it says counts only if it could have committed.
+        (Err(error), Some(mut before)) => match before.reached(Progress::Durable).await {
+            Ok(_) => Err(Some(error)),
+            Err(GivenUp) => Err(None),
+        },
+    }
 }
 
 /// If the outcome is unknown, finds it out; so afterwards it is known.

@@ -45,6 +45,10 @@ const BURST: usize = 256;
 /// delays those behind it and gains nothing.
 const WORTH_OVERLAPPING: usize = 32;
 
+/// A batch takes at least so many units of work, if there are, before it is full: what a batch costs by itself is spread
+/// over them.
+const LEAST_FULL: usize = 128;
+
 /// Full batches that are made ready while all connections are taken, so that none has to wait for its rows.
 const READY: usize = 2;
 
@@ -91,8 +95,10 @@ pub(super) struct Decider {
     ready: VecDeque<Train>,
     cold: ColdStreams,
     filling: Filling,
-    /// Numbers of the batches that are being committed, oldest first.
-    in_flight: VecDeque<u64>,
+    /// Units of work in `ready`.
+    waiting: usize,
+    /// The batches that are being committed, oldest first: their numbers, and how many units of work each has.
+    in_flight: VecDeque<(u64, usize)>,
     company: Company,
     /// Units of work that had to wait for streams since the last batch was sent.
     parked: u64,
@@ -128,6 +134,7 @@ impl Decider {
             keys: KeyTable::default(),
             ready: VecDeque::new(),
             filling,
+            waiting: 0,
             in_flight: VecDeque::with_capacity(CONNECTIONS + READY),
             company: Company::default(),
             parked: 0,
@@ -201,6 +208,7 @@ impl Decider {
         for train in admission.trains {
             let train: Train = train.into_iter().filter_map(|item| self.keys.admit(item)).collect();
             if !train.is_empty() {
+                self.waiting += train.len();
                 self.ready.push_back(train);
             }
         }
@@ -211,6 +219,7 @@ impl Decider {
     fn admit_again(&mut self, waiting: Vec<Item>) {
         for item in waiting {
             if let Some(item) = self.keys.admit(item) {
+                self.waiting += 1;
                 self.ready.push_back(Train::from([item]));
             }
         }
@@ -228,7 +237,7 @@ impl Decider {
 
     /// The number of the oldest batch that is not durable.
     fn first_undurable(&self) -> u64 {
-        self.in_flight.front().copied().unwrap_or(self.filling.number)
+        self.in_flight.front().map_or(self.filling.number, |(number, _)| *number)
     }
 
     /// Decides until the batch is full, nothing is left or it is time to look around; true in the last case.
@@ -292,7 +301,9 @@ impl Decider {
             return self.recovery.next_item().map(|item| (item, Rest::OfRecovery));
         }
         let mut train = self.ready.pop_front()?;
-        train.pop_front().map(|item| (item, Rest::Train(train)))
+        let item = train.pop_front()?;
+        self.waiting -= 1;
+        Some((item, Rest::Train(train)))
     }
 
     fn put_back(&mut self, rest: Rest) {
@@ -303,9 +314,18 @@ impl Decider {
         }
     }
 
+    /// What each connection has to carry when all share what is under way.
+    fn share(&self) -> usize {
+        let in_flight: usize = self.in_flight.iter().map(|(_, units)| units).sum();
+        (in_flight + self.filling.decided.len() + self.waiting) / CONNECTIONS
+    }
+
     /// Whether the batch takes no further unit of work.
     fn is_full(&self) -> bool {
-        self.filling.decided.len() >= self.recovery.batch_limit()
+        let limit = self.recovery.batch_limit();
+        let units = self.filling.decided.len();
+        units >= limit
+            || (units >= LEAST_FULL && units >= self.share())
             || self.filling.events >= self.settings.batch_events
     }
 
@@ -315,7 +335,9 @@ impl Decider {
         match self.in_flight.len() {
             0 => waiting > 0 && !self.company.is_awaited(waiting, std::time::Instant::now()),
             _ if self.recovery.is_careful() => false,
-            in_flight if in_flight < CONNECTIONS => waiting >= WORTH_OVERLAPPING,
+            in_flight if in_flight < CONNECTIONS => {
+                waiting >= (self.share() / 2).clamp(WORTH_OVERLAPPING, 2 * LEAST_FULL)
+            }
             // While no connection is free it can as well grow.
             in_flight => in_flight < CONNECTIONS + READY && self.is_full(),
         }
@@ -336,7 +358,7 @@ impl Decider {
         let attempt = self.recovery.attempt();
         let shipment = Shipment { number, attempt, after: self.head, recorded_at: now, decided };
         self.head = shipment.end();
-        self.in_flight.push_back(number);
+        self.in_flight.push_back((number, shipment.decided.len()));
         // If the committer is gone, its other channel says so.
         let _ = self.channels.shipments.send(shipment);
         true

@@ -124,6 +124,7 @@ impl Decider {
                 for item in &train {
                     needs.extend(probe(&mut self.aggregates, item, now, number));
                 }
+                self.waiting -= train.len();
                 train.push_front(item);
                 Parked::Train(train)
             }
@@ -158,9 +159,15 @@ impl Decider {
         }
     }
 
+    /// Puts a train in front of all others.
+    fn begin_with(&mut self, train: Train) {
+        self.waiting += train.len();
+        self.ready.push_front(train);
+    }
+
     fn unpark(&mut self, ticket: u64) {
         match self.cold.parked.remove(&ticket) {
-            Some((Parked::Train(train), _)) => self.ready.push_front(train),
+            Some((Parked::Train(train), _)) => self.begin_with(train),
             Some((Parked::Recovery, _)) => self.recovery.unpark(),
             None => {}
         }
@@ -174,7 +181,7 @@ impl Decider {
                     self.give_up(item, failure);
                 }
                 if !train.is_empty() {
-                    self.ready.push_front(train);
+                    self.begin_with(train);
                 }
             }
             Some((Parked::Recovery, _)) => {
