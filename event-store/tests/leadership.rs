@@ -61,6 +61,41 @@ async fn a_renewed_lease_holds_longer_and_a_released_one_is_free_at_once() {
     assert!(leadership.acquire("node-2", TTL).await.unwrap().is_some());
 }
 
+/// A node may be frozen while PostgreSQL still works on what it has sent.
+#[tokio::test]
+async fn what_has_waited_extends_the_lease_from_when_it_was_sent() {
+    let mut writer = Writer::start().await;
+    let leadership = Leadership::new(writer.database.app.clone());
+    let waits = Duration::from_secs(1);
+    for what in ["renewal", "one statement", "commit"] {
+        let batch = writer.batch(vec![one(vec![event(what, 1)])]);
+        if what == "commit" {
+            writer.appender.stage(&batch).await.unwrap();
+        }
+        let_lease_run_out(&writer.database).await;
+        let mut head = writer.database.superuser.begin().await.unwrap();
+        sqlx::query("UPDATE log.log_head SET epoch = epoch").execute(&mut *head).await.unwrap();
+        let watcher = writer.database.clone();
+        let sent = async {
+            match what {
+                "renewal" => leadership.renew(&writer.lease).await.unwrap(),
+                "one statement" => drop(writer.appender.append(&batch).await.unwrap()),
+                _ => writer.appender.commit(&batch).await.unwrap(),
+            }
+        };
+        let ((), locked_until) = tokio::join!(sent, async {
+            common::until_a_backend_waits_for_a_lock(&watcher).await;
+            let waiting = Utc::now();
+            tokio::time::sleep(waits).await;
+            head.commit().await.unwrap();
+            waiting
+        });
+        let until = leadership.current().await.unwrap().lease_until.unwrap();
+        assert!(until > locked_until, "{what}: it is extended");
+        assert!(until <= locked_until + TTL, "{what}: {until} is more than {TTL:?} after {locked_until}");
+    }
+}
+
 #[tokio::test]
 async fn releasing_after_a_takeover_changes_nothing() {
     let (database, leadership) = leadership().await;

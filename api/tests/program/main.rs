@@ -9,6 +9,7 @@ mod crashes;
 mod crashes_under_load;
 mod databases;
 mod daybook;
+mod frozen_leader;
 mod keys;
 mod logs;
 mod nodes;

@@ -18,20 +18,20 @@ use crate::daybook::{Daybook, command, folder, printed};
 use crate::support::{Client, code_of, soon};
 
 /// From the fault to the first acknowledgement of the next leader.
-const TAKE_OVER: Duration = Duration::from_secs(5);
+pub const TAKE_OVER: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 8;
 const TRANSFER: &str =
     "mutation($input: TransferInput!) { transfer(input: $input) { errors { code } logPosition replayed } }";
 
 /// A database and the servers on it.
-struct House {
+pub struct House {
     folder: tempfile::TempDir,
-    cluster: TemporaryCluster,
+    pub cluster: TemporaryCluster,
     keys: HashMap<String, String>,
 }
 
 impl House {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let (folder, cluster) = (folder(), Cluster::start_temporary().await.unwrap());
         let mut house = Self { folder, cluster, keys: HashMap::new() };
         let migrated = house
@@ -61,32 +61,32 @@ impl House {
         command
     }
 
-    async fn start(&self, server: &str) -> Daybook {
+    pub async fn start(&self, server: &str) -> Daybook {
         let daybook = Daybook::start_by(self.command(server), &self.place(server));
         daybook.ready().await;
         daybook
     }
 
-    fn client(&self, daybook: &Daybook) -> Client {
+    pub fn client(&self, daybook: &Daybook) -> Client {
         let address = daybook.url.trim_start_matches("http://").parse().unwrap();
         Client::new(address, self.keys.clone())
     }
 
     /// How often the leader has changed.
-    async fn epoch(&self) -> i64 {
+    pub async fn epoch(&self) -> i64 {
         let options = self.cluster.connect_options(Role::App);
         let mut connection = PgConnection::connect_with(&options).await.unwrap();
         sqlx::query_scalar("SELECT epoch FROM log.log_head").fetch_one(&mut connection).await.unwrap()
     }
 
     /// What the server has logged.
-    fn log(&self, server: &str) -> String {
+    pub fn log(&self, server: &str) -> String {
         std::fs::read_to_string(self.place(server).with_extension("log")).unwrap()
     }
 }
 
 /// Clients of one server that transfer a cent again and again, and write down what they were told.
-struct Load {
+pub struct Load {
     acknowledged: Arc<Mutex<Vec<(Instant, Value, Value)>>>,
     errors: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
@@ -94,7 +94,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(client: &Client, name: &str, from: &str, to: &str) -> Self {
+    pub fn start(client: &Client, name: &str, from: &str, to: &str) -> Self {
         let (acknowledged, errors) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
         let (stop, number) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let clients = (0..CLIENTS)
@@ -124,7 +124,7 @@ impl Load {
         Self { acknowledged, errors, stop, clients }
     }
 
-    async fn goes_on(&self, more: usize) {
+    pub async fn goes_on(&self, more: usize) {
         let wanted = self.acknowledged.lock().unwrap().len() + more;
         soon("acknowledgements", async {
             while self.acknowledged.lock().unwrap().len() < wanted {
@@ -134,7 +134,7 @@ impl Load {
         .await;
     }
 
-    fn told(&self, fault: &str, then: Instant) {
+    pub fn told(&self, fault: &str, then: Instant) {
         let mut last = then;
         let mut longest = Duration::ZERO;
         for (at, ..) in self.acknowledged.lock().unwrap().iter().filter(|(at, ..)| *at > then) {
@@ -147,7 +147,7 @@ impl Load {
     }
 
     /// Stops, and asks again of another server for a part of what was acknowledged. How many there were.
-    async fn settles(self, client: &Client) -> usize {
+    pub async fn settles(self, client: &Client) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         for running in self.clients {
             running.await.unwrap();
