@@ -2,9 +2,11 @@
 
 #![allow(missing_docs)]
 
+mod cut_connections;
 mod forwarding;
 mod journal;
 mod node;
+mod peer_wire;
 mod taking_over;
 mod travelling;
 

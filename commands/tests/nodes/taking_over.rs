@@ -23,11 +23,11 @@ const TAKE_OVER: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 16;
 
 /// Three nodes of which the first leads, and two accounts with and without money.
-struct Scene {
-    database: TestDatabase,
-    nodes: Vec<Node>,
-    rich: AccountId,
-    poor: AccountId,
+pub struct Scene {
+    pub database: TestDatabase,
+    pub nodes: Vec<Node>,
+    pub rich: AccountId,
+    pub poor: AccountId,
 }
 
 impl Scene {
@@ -46,7 +46,7 @@ impl Scene {
         Self::of(database, nodes).await
     }
 
-    async fn of(database: TestDatabase, nodes: Vec<Node>) -> Self {
+    pub async fn of(database: TestDatabase, nodes: Vec<Node>) -> Self {
         assert!(nodes[0].leads());
         let ask =
             async |key: &str, command| answer(&nodes[1].bus.execute(request(&admin(), key, command)).await);
@@ -76,7 +76,7 @@ impl Scene {
     }
 
     /// What was acknowledged is there exactly once and is answered again by any node.
-    async fn settles(&self, journal: Vec<Entry>) {
+    pub async fn settles(&self, journal: Vec<Entry>) {
         self.settles_with(journal, 0).await;
     }
 
@@ -106,7 +106,7 @@ impl Scene {
     }
 }
 
-async fn one(pool: &PgPool, sql: &str) -> i64 {
+pub async fn one(pool: &PgPool, sql: &str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
 }
 
