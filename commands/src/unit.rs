@@ -15,6 +15,9 @@ use crate::principal::Principal;
 /// The most events that one unit of work may have, unless the settings say otherwise. It lets 8,190 transfers through at once.
 pub const MAX_UNIT_EVENTS: usize = 20_000;
 
+/// As many as a transfer has: an event takes some 400 bytes here, and a vector left to itself makes room for four.
+const USUAL_EVENTS: usize = 2;
+
 /// A stream that has to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamName {
@@ -78,7 +81,8 @@ impl<'a> Unit<'a> {
         now: Timestamp,
         batch: u64,
     ) -> Self {
-        Self { aggregates, principal, now, batch, events: Vec::new(), max_events: MAX_UNIT_EVENTS }
+        let events = Vec::with_capacity(USUAL_EVENTS);
+        Self { aggregates, principal, now, batch, events, max_events: MAX_UNIT_EVENTS }
     }
 
     /// Another limit than [`MAX_UNIT_EVENTS`].

@@ -33,7 +33,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const DEPOSITORS: usize = 64;
 /// Transfers a request, the clients that send them, and how many measurements' time they get: of large requests few are
 /// answered a second.
-const TRANSFERS: [(usize, usize, u32); 2] = [(100, 16, 1), (8_190, 2, 2)];
+const TRANSFERS: [(usize, usize, u32); 2] = [(100, 16, 1), (8_190, 4, 2)];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -1,11 +1,10 @@
-//! Fills the log through the event store's own append path, as the bus's committer does: rows of several batches go ahead
-//! over a connection each, and their commits follow each other.
+//! Fills the log through the event store's own append path: rows of several batches go ahead over a connection each, and
+//! their commits follow each other. Each is sent when the one before is answered, which is enough for batches of this size.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::Utc;
-use event_store::append::CONNECTIONS;
 use event_store::{Appender, Batch, CommandWrite, Leadership, Lease, Log, LogPosition};
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
@@ -17,6 +16,8 @@ use crate::rows::Transfers;
 
 /// Transfers a batch, about as many as the bus has with a thousand clients.
 const BATCH: usize = 1_024;
+/// Connections; with more, the cost of an event is none of the log's alone.
+const CONNECTIONS: usize = 4;
 /// Batches made ahead, so that the log never waits for them.
 const AHEAD: usize = 16;
 /// Nobody else wants to lead.

@@ -52,7 +52,9 @@ BEGIN
           JOIN batched.keys AS k ON k.principal = asker AND k.key = t.key AND k.transfer_id = t.id;
     END IF;
 
-    PERFORM FROM batched.accounts WHERE id = ANY (payers || payees) ORDER BY id FOR UPDATE;
+    -- Not by id = ANY (…): a row that another batch has changed meanwhile would be compared with the whole array again.
+    PERFORM FROM (SELECT DISTINCT unnest(payers || payees) AS id) AS wanted
+       JOIN batched.accounts AS a USING (id) ORDER BY a.id FOR UPDATE OF a;
 
     SELECT array_agg(m.id), array_agg(m.account), array_agg(m.amount), array_agg(m.balance), min(m.balance)
       INTO leg_ids, leg_accounts, leg_amounts, leg_balances, lowest
