@@ -65,6 +65,16 @@ async fn another_node_is_woken_by_the_announcement_of_an_append() {
     assert_eq!(other.head(), LogPosition(2));
 }
 
+async fn end_listeners(writer: &Writer) {
+    sqlx::query(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+         WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+    )
+    .execute(&writer.database.superuser)
+    .await
+    .unwrap();
+}
+
 /// Returns when so many sessions of this database listen.
 async fn until_listening(writer: &Writer, sessions: i64) {
     until(|| async {
@@ -87,13 +97,7 @@ async fn a_listener_that_was_cut_off_reads_what_it_missed_as_soon_as_it_listens_
     let mut subscription = other.subscribe(LogPosition::ZERO);
     for round in 1..=5 {
         until_listening(&writer, 2).await;
-        sqlx::query(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
-             WHERE datname = current_database() AND query LIKE 'LISTEN%'",
-        )
-        .execute(&writer.database.superuser)
-        .await
-        .unwrap();
+        end_listeners(&writer).await;
         append_counts(&mut writer, "a", round..=round).await;
         assert_eq!(next(&mut subscription).await, [round]);
     }
@@ -127,13 +131,7 @@ async fn the_poll_finds_what_an_announcement_lost() {
     let other = Log::open_with_poll(writer.database.app.clone(), Duration::from_millis(50)).await.unwrap();
     let mut subscription = other.subscribe(LogPosition::ZERO);
     for round in 1..=3 {
-        sqlx::query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-             WHERE datname = current_database() AND query LIKE 'LISTEN%'",
-        )
-        .execute(&writer.database.superuser)
-        .await
-        .unwrap();
+        end_listeners(&writer).await;
         append_counts(&mut writer, "a", round..=round).await;
         assert_eq!(next(&mut subscription).await, [round]);
     }

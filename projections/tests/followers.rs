@@ -67,6 +67,17 @@ impl Node {
     }
 }
 
+/// A house whose opening both nodes have, the one that folds and the one that does not.
+async fn folder_and_follower(writer: &mut Writer, seed: u64) -> (House, Node, Node) {
+    let (house, opening) = House::opened(seed);
+    let head = writer.append(house.now, opening).await;
+    let folder = Node::start(writer).await;
+    folder.projecting.reach(head).await;
+    let follower = Node::start(writer).await;
+    follower.projecting.reach(head).await;
+    (house, folder, follower)
+}
+
 async fn proxy() -> Proxy {
     Proxy::start(shared_cluster().await.unwrap().sockets())
 }
@@ -114,12 +125,7 @@ async fn until_listening(writer: &Writer, sessions: i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_does_not_fold_reads_a_write_at_once() {
     let mut writer = Writer::start().await;
-    let (mut house, opening) = House::opened(101);
-    let head = writer.append(house.now, opening).await;
-    let folder = Node::start(&writer).await;
-    folder.projecting.reach(head).await;
-    let follower = Node::start(&writer).await;
-    follower.projecting.reach(head).await;
+    let (mut house, folder, follower) = folder_and_follower(&mut writer, 101).await;
     until_listening(&writer, 2).await;
     let (id, account) = some_account(&house);
 
@@ -183,12 +189,7 @@ async fn a_node_that_does_not_fold_reads_at_once_what_changes_no_row() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_watches_on_a_node_that_does_not_fold_hears_of_every_change_after_it_can_be_read() {
     let mut writer = Writer::start().await;
-    let (mut house, opening) = House::opened(107);
-    let head = writer.append(house.now, opening).await;
-    let folder = Node::start(&writer).await;
-    folder.projecting.reach(head).await;
-    let follower = Node::start(&writer).await;
-    follower.projecting.reach(head).await;
+    let (mut house, folder, follower) = folder_and_follower(&mut writer, 107).await;
     until_listening(&writer, 2).await;
     let (id, account) = some_account(&house);
     let mut changes = follower.projecting.running.changes();
@@ -213,11 +214,7 @@ async fn whoever_watches_on_a_node_that_does_not_fold_hears_of_every_change_afte
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_announcements_are_lost_asks_the_database() {
     let mut writer = Writer::start().await;
-    let (mut house, opening) = House::opened(109);
-    let head = writer.append(house.now, opening).await;
-    let folder = Node::start(&writer).await;
-    folder.projecting.reach(head).await;
-    let follower = Node::start(&writer).await;
+    let (mut house, folder, follower) = folder_and_follower(&mut writer, 109).await;
     let (id, account) = some_account(&house);
     for round in 0..10 {
         if round % 2 == 0 {
