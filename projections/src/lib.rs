@@ -73,7 +73,7 @@ pub async fn start(
     shutdown: CancellationToken,
 ) -> Result<RunningProjections, EngineError> {
     let mut connection = pool.acquire().await?;
-    engine::set_up(&mut connection, log.log_id(), log.read_head().await?).await?;
+    engine::set_up(&mut connection, log.log_id()).await?;
     drop(connection);
     let (changes, _) = broadcast::channel(CHANGES_KEPT);
     let (progress, watching) = watch::channel(engine::Progress::default());

@@ -212,6 +212,50 @@ async fn whoever_watches_on_a_node_that_does_not_fold_hears_of_every_change_afte
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_while_another_folds_leaves_the_read_models_as_they_are() {
+    let mut writer = Writer::start().await;
+    let (mut house, folder, follower) = folder_and_follower(&mut writer, 108).await;
+    let generation = || sqlx::query_scalar::<_, i64>("SELECT generation FROM read.live");
+    let before = generation().fetch_one(&writer.database.app).await.unwrap();
+    // While the newcomer waits for the lock under which tables are made, the log and the read models go on.
+    let mut making_tables = writer.database.superuser.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(0x6461_7962_6f6f_6b01_i64)
+        .execute(&mut *making_tables)
+        .await
+        .unwrap();
+    let options = writer.database.connect_options(Role::App).await.unwrap();
+    let starting = tokio::spawn(Node::over(PgPoolOptions::new().connect_lazy_with(options)));
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'";
+    let begun = Instant::now();
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&writer.database.superuser).await.unwrap() == 0 {
+        assert!(begun.elapsed() < LIMIT, "the newcomer does not wait");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (id, account) = some_account(&house);
+    for _ in 0..3 {
+        let command = deposit(&mut house, &id);
+        let head = writer.append(house.now, vec![command]).await;
+        folder.balance(&account, head).await;
+    }
+    // The checkpoint in the database may stay behind for a while when only little changes.
+    let stored = "SELECT log_position FROM read.live";
+    while sqlx::query_scalar::<_, i64>(stored).fetch_one(&writer.database.app).await.unwrap()
+        < writer.log.head().to_sql()
+    {
+        assert!(begun.elapsed() < LIMIT, "the checkpoint does not move");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    making_tables.commit().await.unwrap();
+    let newcomer = starting.await.unwrap();
+    assert_eq!(generation().fetch_one(&writer.database.app).await.unwrap(), before, "they were begun anew");
+    newcomer.balance(&account, writer.log.head()).await;
+    for node in [newcomer, follower, folder] {
+        node.projecting.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_announcements_are_lost_asks_the_database() {
     let mut writer = Writer::start().await;
     let (mut house, folder, follower) = folder_and_follower(&mut writer, 109).await;

@@ -130,10 +130,7 @@ impl Leader {
     async fn lead_or_watch(&self) -> Result<(), EngineError> {
         let mut connection = in_time(PATIENCE, connect(&self.pool)).await?;
         run(&mut connection, SHORT_TRANSACTIONS).await?;
-        in_time(PATIENCE, async {
-            checkpoint::set_up(&mut connection, self.log.log_id(), self.log.read_head().await?).await
-        })
-        .await?;
+        in_time(PATIENCE, checkpoint::set_up(&mut connection, self.log.log_id())).await?;
         loop {
             let leads = in_time(PATIENCE, async {
                 self.watch(&mut connection).await?;

@@ -64,7 +64,7 @@ async fn rebuild_over(
     if !locked {
         return Err(EngineError::Busy { projection: model.name });
     }
-    checkpoint::set_up(connection, log.log_id(), log.read_head().await?).await?;
+    checkpoint::set_up(connection, log.log_id()).await?;
     let (position, mut indexed) = create_or_resume(connection, log, &model).await?;
     let mut replay = Replay::new(model, NEXT, position, limits);
     loop {
