@@ -104,16 +104,21 @@ impl Keys {
         retention: Duration,
         limit: u32,
     ) -> Result<u64, sqlx::Error> {
+        let mut transaction = self.pool.begin().await?;
+        // The planner takes a limit that it does not know for one that many rows are below, and would rather read them
+        // all. Nor can an index be asked for a limit that is computed for each row, as clock_timestamp() would be.
+        sqlx::query("SET LOCAL enable_seqscan = off").execute(&mut *transaction).await?;
         let deleted = sqlx::query(
             "DELETE FROM log.idempotency_keys WHERE ctid = ANY (ARRAY( \
-                 SELECT ctid FROM log.idempotency_keys \
-                 WHERE recorded_at < LEAST($1, clock_timestamp() - $2 * interval '1 millisecond') LIMIT $3))",
+                 SELECT ctid FROM log.idempotency_keys WHERE recorded_at < \
+                     (SELECT LEAST($1, clock_timestamp() - $2 * interval '1 millisecond')) LIMIT $3))",
         )
         .bind(older_than)
         .bind(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX).min(A_THOUSAND_YEARS_MS))
         .bind(i64::from(limit))
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         Ok(deleted.rows_affected())
     }
 }

@@ -36,6 +36,26 @@ async fn old_keys_are_pruned_in_small_steps_and_young_ones_stay() {
 }
 
 #[tokio::test]
+async fn old_keys_are_looked_for_in_the_index_and_not_by_reading_all() {
+    let mut writer = Writer::start().await;
+    writer.append(vec![keyed("young", vec![])]).await;
+    let keys = Keys::new(writer.database.app.clone());
+    let week = Duration::from_secs(7 * 24 * 60 * 60);
+    // More often than a prepared statement is planned for its own values.
+    for _ in 0..8 {
+        assert_eq!(keys.prune(Utc::now() - week, week, 100).await.unwrap(), 0);
+    }
+    // Told by PostgreSQL within a second or so.
+    let scans =
+        "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'idempotency_keys_recorded_at'";
+    let begun = std::time::Instant::now();
+    while sqlx::query_scalar::<_, i64>(scans).fetch_one(&writer.database.superuser).await.unwrap() < 8 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the index is not used");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
 async fn looking_up_no_keys_finds_none() {
     let writer = Writer::start().await;
     assert!(Keys::new(writer.database.app.clone()).lookup(&[]).await.unwrap().is_empty());

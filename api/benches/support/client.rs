@@ -14,6 +14,10 @@ const DEPOSIT: &str =
 const TRANSFERS: &str =
     "mutation ($inputs: [TransferInput!]!) { transfers(inputs: $inputs) { logPosition errors { code } } }";
 
+/// After this a connection is not used again. The server closes one that has been idle for 30 s; what is sent at that very
+/// moment is lost.
+const IDLE: Duration = Duration::from_secs(15);
+
 /// Longer than any machine takes that is not broken.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -51,7 +55,11 @@ impl Payload {
 impl Client {
     /// Talks to the address of `/graphql` with an admin's key.
     pub fn new(url: String, key: String) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).tcp_nodelay(true).build()?;
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .pool_idle_timeout(IDLE)
+            .tcp_nodelay(true)
+            .build()?;
         Ok(Self { http, url, key })
     }
 
