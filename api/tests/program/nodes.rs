@@ -85,6 +85,21 @@ impl House {
     }
 }
 
+/// What the servers wrote says why a test has failed.
+impl Drop for House {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let files =
+            std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten().map(|file| file.path());
+        for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "log")) {
+            let log = std::fs::read_to_string(&file).unwrap_or_default();
+            println!("== {}\n{log}", file.display());
+        }
+    }
+}
+
 /// Clients of one server that transfer a cent again and again, and write down what they were told.
 pub struct Load {
     acknowledged: Arc<Mutex<Vec<(Instant, Value, Value)>>>,

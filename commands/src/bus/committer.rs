@@ -140,10 +140,7 @@ pub(super) async fn run(
                 let refused = if failed_attempt.is_some_and(|attempt| shipment.attempt <= attempt) {
                     Some(None)
                 } else {
-                    let followed = tails.extend(shipment.events()).inspect_err(|error| {
-                        tracing::error!(%error, "a batch rests on what is not in the log; beginning anew");
-                    });
-                    followed.err().map(Some)
+                    tails.extend(shipment.events()).err().map(Some)
                 };
                 let carried = if let Some(error) = refused {
                     // Reported after those in front of it, for they are decided again in this order.

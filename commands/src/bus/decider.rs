@@ -86,6 +86,7 @@ pub(super) struct Decider {
     settings: Arc<BusSettings>,
     clock: Clock,
     pool: PgPool,
+    epoch: u64,
     channels: Channels,
     /// Number of the newest durable batch, for the look-ups of keys.
     durable: Arc<AtomicU64>,
@@ -127,6 +128,7 @@ impl Decider {
             settings,
             clock,
             pool,
+            epoch: lease.epoch(),
             channels,
             durable,
             known,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use event_store::AppendError;
+use event_store::{AppendError, Leadership};
 use tokio::time::Instant;
 
 use super::{Decider, End, Filling};
@@ -18,6 +18,9 @@ const MAX_STRIKES: u32 = 4;
 /// The longest pause before the next attempt. A connection that breaks again and again may hold long enough for a batch;
 /// an attempt costs one connection.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the database is asked who leads.
+const ASK_LIMIT: Duration = Duration::from_secs(2);
 
 /// What is still to be decided again, and how carefully.
 #[derive(Debug)]
@@ -154,13 +157,19 @@ impl Decider {
             AppendError::SequenceConflict => self.recovery.strikes += 1,
             // A defect, or another head than we believe: the next reign begins with what the log has.
             AppendError::Invalid(_) => {
-                let batch = undurable.drain(..culprits);
-                batch.for_each(|item| item.fail(&Failure::Internal));
+                if self.leads().await {
+                    tracing::error!("a batch rests on what is not in the log; beginning anew");
+                    let batch = undurable.drain(..culprits);
+                    batch.for_each(|item| item.fail(&Failure::Internal));
+                }
                 return Some(End::Deposed);
             }
             _ => self.recovery.pause(),
         }
         if self.recovery.strikes >= MAX_STRIKES {
+            if !self.leads().await {
+                return Some(End::Deposed);
+            }
             tracing::error!("commits fail again and again; giving the batch up");
             self.recovery.strikes = 0;
             for item in undurable.drain(..culprits.min(undurable.len())).collect::<Vec<_>>() {
@@ -171,6 +180,17 @@ impl Decider {
         undurable.append(&mut self.recovery.train);
         self.recovery.train = undurable;
         None
+    }
+
+    /// Whether this node still leads as far as the database knows. What cannot be explained otherwise, another leader may
+    /// have written; then nobody is told of an error, for the requests are decided there.
+    fn leads(&self) -> impl Future<Output = bool> + use<> {
+        let (leadership, epoch) = (Leadership::new(self.pool.clone()), self.epoch);
+        async move {
+            let asked = tokio::time::timeout(ASK_LIMIT, leadership.current()).await;
+            // Who has to ask again loses nothing.
+            matches!(asked, Ok(Ok(current)) if current.epoch == epoch)
+        }
     }
 
     /// The database refuses what the unit of work at `place` would write.
