@@ -7,21 +7,18 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use ahash::AHashMap;
-use cqrs_es::persist::SerializedEvent;
-use domain::Decider;
 use domain::account::Account;
 use domain::market::Market;
 use domain::order::Order;
 use domain::portfolio::Portfolio;
 use domain::quote::Quote;
-use event_store::{LoadError, StreamId};
-use futures::future::BoxFuture;
+use domain::{AnyEvent, Decider};
+use event_store::StreamId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::PgPool;
 
 use crate::bus::cold;
-use crate::unit::StreamName;
 
 /// One aggregate in memory.
 #[derive(Debug)]
@@ -152,13 +149,8 @@ pub trait Kept: Decider + Serialize + DeserializeOwned {
     fn shelf(all: &Aggregates) -> &Shelf<Self>;
     /// Where it is kept, to change it.
     fn shelf_mut(all: &mut Aggregates) -> &mut Shelf<Self>;
-
-    /// The events of its stream after `sequence`, in their newest version.
-    fn events_after(
-        pool: &PgPool,
-        id: &str,
-        sequence: u64,
-    ) -> impl Future<Output = Result<Vec<SerializedEvent>, LoadError>> + Send;
+    /// The event, if it is one of this type.
+    fn event_of(event: AnyEvent) -> Option<Self::Event>;
 }
 
 /// Puts a loaded aggregate in its place, wanted by the batch of that number.
@@ -185,7 +177,7 @@ pub(crate) struct Savepoint([usize; TYPES]);
 const TYPES: usize = 5;
 
 macro_rules! kept {
-    ($($aggregate:ty => $field:ident, $state_version:literal);+ $(;)?) => {
+    ($($aggregate:ident => $field:ident, $state_version:literal);+ $(;)?) => {
         $(impl Kept for $aggregate {
             const STATE_VERSION: u16 = $state_version;
 
@@ -195,13 +187,11 @@ macro_rules! kept {
             fn shelf_mut(all: &mut Aggregates) -> &mut Shelf<Self> {
                 &mut all.$field
             }
-            async fn events_after(
-                pool: &PgPool,
-                id: &str,
-                sequence: u64,
-            ) -> Result<Vec<SerializedEvent>, LoadError> {
-                let upcasters = domain::upcast::upcasters_of(<$aggregate as Decider>::TYPE);
-                event_store::load_events::<$aggregate>(pool, id, sequence, &upcasters).await
+            fn event_of(event: AnyEvent) -> Option<Self::Event> {
+                match event {
+                    AnyEvent::$aggregate(event) => Some(event),
+                    _ => None,
+                }
             }
         })+
 
@@ -257,17 +247,22 @@ macro_rules! kept {
                 $(self.$field.forget_since(batch);)+
             }
 
-            /// Loads one from its stream, beside the path of the decisions.
-            pub(crate) fn load(
-                stream: &StreamName,
+            /// Loads some of one type from their streams, beside the path of the decisions.
+            ///
+            /// # Errors
+            /// When PostgreSQL does not answer; trying again can help.
+            pub(crate) async fn load(
+                aggregate_type: &'static str,
+                ids: Vec<Arc<str>>,
                 pool: PgPool,
-            ) -> BoxFuture<'static, Result<Install, cold::ColdLoadError>> {
-                let id = Arc::clone(&stream.aggregate_id);
-                $(if stream.aggregate_type == <$aggregate as Decider>::TYPE {
-                    return Box::pin(cold::load::<$aggregate>(pool, id));
-                })+
-                let aggregate_type = stream.aggregate_type;
-                Box::pin(async move { Err(cold::ColdLoadError::UnknownType(aggregate_type)) })
+            ) -> Result<cold::Loaded, sqlx::Error> {
+                match aggregate_type {
+                    $(<$aggregate as Decider>::TYPE => cold::load::<$aggregate>(pool, ids).await,)+
+                    _ => {
+                        let unknown = || cold::ColdLoadError::UnknownType(aggregate_type.into());
+                        Ok(ids.into_iter().map(|id| (id, Err(unknown()))).collect())
+                    }
+                }
             }
 
             /// The state of one that is in memory, to be written down.

@@ -1,10 +1,8 @@
 //! Old versions of events, and how each becomes the next one.
 //!
 //! An event that was written stays as it is for ever. When the shape of a type changes, its version is raised and an
-//! [`Upcaster`] is added that rewrites the payload of the old version; readers apply them one after the other, and so
-//! does `cqrs_es` when it loads a stream.
+//! [`Upcaster`] is added that rewrites the payload of the old version; readers apply them one after the other.
 
-use cqrs_es::persist::{EventUpcaster, SerializedEvent};
 use serde_json::Value;
 
 /// Rewrites the payload of one version of one type of event into another version, of the same or another type.
@@ -26,15 +24,6 @@ pub struct Upcaster {
 
 /// The upcasters of this version of Daybook: none, for every event is still in its first version.
 pub const UPCASTERS: &[Upcaster] = &[];
-
-/// The upcasters of one aggregate type, as `cqrs_es` takes them, in the order in which they were added.
-pub fn upcasters_of(aggregate_type: &str) -> Vec<Box<dyn EventUpcaster>> {
-    UPCASTERS
-        .iter()
-        .filter(|upcaster| upcaster.aggregate_type == aggregate_type)
-        .map(|upcaster| Box::new(*upcaster) as Box<dyn EventUpcaster>)
-        .collect()
-}
 
 /// An event after its upcasters.
 pub(crate) struct UpToDate {
@@ -81,19 +70,4 @@ pub(crate) fn up_to_date(
         }
     }
     event
-}
-
-impl EventUpcaster for Upcaster {
-    fn can_upcast(&self, event_type: &str, event_version: &str) -> bool {
-        self.event_type == event_type && self.event_version == event_version
-    }
-
-    fn upcast(&self, event: SerializedEvent) -> SerializedEvent {
-        SerializedEvent {
-            event_type: self.new_type.to_owned(),
-            event_version: self.new_version.to_owned(),
-            payload: (self.rewrite)(event.payload),
-            ..event
-        }
-    }
 }

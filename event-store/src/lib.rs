@@ -11,7 +11,7 @@
 //! | [`log`] | reading and following, the tail buffer, pages for an auditor |
 //! | [`announcements`] | what nodes tell each other by `NOTIFY` |
 //! | [`leadership`] | the lease and its epoch |
-//! | [`load`], [`snapshots`] | cold loads of one stream |
+//! | [`load`], [`snapshots`] | cold loads of streams |
 //! | [`keys`] | what commands answered |
 //! | [`process_states`] | where background processes stand |
 //! | [`migrate`], [`role`] | the schema, and what the application's role may do |
@@ -41,7 +41,7 @@ pub use batch::{Batch, CommandWrite, KeyRow};
 pub use event::{Metadata, NewEvent, RecordedEvent, StreamId};
 pub use keys::{Keys, StoredOutcome};
 pub use leadership::{LeaderContact, Leadership, LeadershipError, Lease, Secret};
-pub use load::{LoadError, load_events};
+pub use load::{load_events, load_snapshots};
 pub use log::page::{EventFilter, EventPage, PageRequest};
 pub use log::{Log, LogError, LogId};
 pub use migrate::{MigrationError, bootstrap, check_schema, migrate};

@@ -1,67 +1,71 @@
-//! Cold loads of one stream, through `postgres-es`, with upcasters applied.
+//! Cold loads: the snapshots of several streams of one type, and what came after them, in two statements.
 
-use cqrs_es::Aggregate;
-use cqrs_es::persist::{EventUpcaster, PersistedEventRepository, PersistenceError, SerializedEvent};
-use postgres_es::PostgresEventRepository;
-use sqlx::PgPool;
-use thiserror::Error;
+use std::sync::{Arc, LazyLock};
 
-/// Why a stream cannot be loaded.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// PostgreSQL did not answer, or a row is not what was written.
-    #[error("the stream cannot be loaded: {0}")]
-    Repository(#[from] PersistenceError),
-    /// An event of the stream is missing: the database is damaged, or was restored in part.
-    #[error("stream {aggregate_type}/{aggregate_id} is damaged: expected sequence {expected}, found {found}")]
-    Damaged {
-        /// Type of the aggregate.
-        aggregate_type: &'static str,
-        /// Id of the aggregate.
-        aggregate_id: String,
-        /// The next sequence.
-        expected: u64,
-        /// The sequence that was found.
-        found: u64,
-    },
-}
+use futures::{Stream, StreamExt};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
 
-/// The events of the aggregate after a sequence (0 for all), in order and in their newest version. Empty when it does
-/// not exist.
+use crate::{RecordedEvent, Snapshot};
+
+/// The order of the inner query is that of each stream, whatever the order of the streams is.
+static EVENTS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT wanted.place, event.* \
+         FROM unnest($2::text[], $3::bigint[]) WITH ORDINALITY AS wanted (id, after, place) CROSS JOIN LATERAL ( \
+         SELECT {} FROM log.events \
+         WHERE aggregate_type = $1 AND aggregate_id = wanted.id AND sequence > wanted.after ORDER BY sequence) AS event",
+        RecordedEvent::COLUMNS
+    )
+});
+
+/// The newest snapshots of the streams that are of this version, with the place of each stream among `ids`. Raise the
+/// version whenever the shape of a state, or what `apply` makes of an event, changes.
 ///
 /// # Errors
-/// [`LoadError`] says whether trying again can help.
-pub async fn load_events<A: Aggregate>(
-    pool: &PgPool,
-    aggregate_id: &str,
-    after_sequence: u64,
-    upcasters: &[Box<dyn EventUpcaster>],
-) -> Result<Vec<SerializedEvent>, LoadError> {
-    let repository = PostgresEventRepository::new(pool.clone()).with_tables("log.events", "log.snapshots");
-    let events = match usize::try_from(after_sequence).unwrap_or(usize::MAX) {
-        0 => repository.get_events::<A>(aggregate_id).await?,
-        after => repository.get_last_events::<A>(aggregate_id, after).await?,
+/// When PostgreSQL does not answer.
+pub async fn load_snapshots(
+    connection: &mut PgConnection,
+    aggregate_type: &str,
+    ids: &[Arc<str>],
+    state_version: u16,
+) -> Result<Vec<(usize, Snapshot)>, sqlx::Error> {
+    let ids: Vec<&str> = ids.iter().map(AsRef::as_ref).collect();
+    let rows = sqlx::query(
+        "SELECT wanted.place, kept.sequence, kept.state::text AS state \
+         FROM unnest($2::text[]) WITH ORDINALITY AS wanted (id, place) JOIN log.snapshots AS kept \
+         ON kept.aggregate_type = $1 AND kept.aggregate_id = wanted.id AND kept.state_version = $3",
+    )
+    .bind(aggregate_type)
+    .bind(ids)
+    .bind(i32::from(state_version))
+    .fetch_all(connection)
+    .await?;
+    let snapshot = |row: PgRow| {
+        let sequence = row.try_get::<i64, _>("sequence")?.unsigned_abs();
+        Ok((place(&row)?, Snapshot { sequence, state: row.try_get("state")? }))
     };
-    for (event, expected) in events.iter().zip(after_sequence + 1..) {
-        if event.sequence as u64 != expected {
-            return Err(LoadError::Damaged {
-                aggregate_type: A::TYPE,
-                aggregate_id: aggregate_id.to_owned(),
-                expected,
-                found: event.sequence as u64,
-            });
-        }
-    }
-    Ok(events.into_iter().map(|event| upcast(event, upcasters)).collect())
+    rows.into_iter().map(snapshot).collect()
 }
 
-/// The event in its newest version: every upcaster that can is applied, in order.
-pub fn upcast(event: SerializedEvent, upcasters: &[Box<dyn EventUpcaster>]) -> SerializedEvent {
-    upcasters.iter().fold(event, |event, upcaster| {
-        if upcaster.can_upcast(&event.event_type, &event.event_version) {
-            upcaster.upcast(event)
-        } else {
-            event
-        }
+/// The events of the streams after a sequence each (0 for all), each with the place of its stream in the list. Those of
+/// one stream come in their order, one by one, however many they are. A stream that does not exist has none.
+pub fn load_events<'c>(
+    connection: &'c mut PgConnection,
+    aggregate_type: &'c str,
+    streams: impl Iterator<Item = (&'c str, u64)>,
+) -> impl Stream<Item = Result<(usize, RecordedEvent), sqlx::Error>> + Send + 'c {
+    let after = |sequence| i64::try_from(sequence).unwrap_or(i64::MAX);
+    let (ids, after): (Vec<&str>, Vec<i64>) = streams.map(|(id, sequence)| (id, after(sequence))).unzip();
+    let rows = sqlx::query(&EVENTS).bind(aggregate_type).bind(ids).bind(after).fetch(connection);
+    rows.map(|row| {
+        let row = row?;
+        Ok((place(&row)?, RecordedEvent::from_row(&row)?))
     })
+}
+
+/// From 0.
+fn place(row: &PgRow) -> Result<usize, sqlx::Error> {
+    let place = row.try_get::<i64, _>("place")?.unsigned_abs() - 1;
+    Ok(usize::try_from(place).unwrap_or(usize::MAX))
 }

@@ -1,6 +1,6 @@
 //! States of long streams, so that a cold load need not read them from the start. They can be emptied at any time.
 
-use sqlx::{PgPool, Row};
+use sqlx::PgPool;
 
 use crate::StreamId;
 
@@ -24,7 +24,7 @@ pub struct NewSnapshot {
     pub state: String,
 }
 
-/// Keeps the newest snapshot of each stream, in one version of the state's shape.
+/// Keeps the newest snapshot of each stream, in one version of the state's shape. [`crate::load_snapshots`] reads them.
 #[derive(Clone, Debug)]
 pub struct Snapshots {
     pool: PgPool,
@@ -36,29 +36,6 @@ impl Snapshots {
     /// of an event, changes: snapshots of another version are ignored and in time overwritten.
     pub fn new(pool: PgPool, state_version: u16) -> Self {
         Self { pool, state_version: i32::from(state_version) }
-    }
-
-    /// The snapshot of the stream, if there is one of this version.
-    ///
-    /// # Errors
-    /// When PostgreSQL does not answer.
-    pub async fn load(&self, stream: &StreamId) -> Result<Option<Snapshot>, sqlx::Error> {
-        let row = sqlx::query(
-            "SELECT sequence, state::text AS state FROM log.snapshots \
-             WHERE aggregate_type = $1 AND aggregate_id = $2 AND state_version = $3",
-        )
-        .bind(&*stream.aggregate_type)
-        .bind(&*stream.aggregate_id)
-        .bind(self.state_version)
-        .fetch_optional(&self.pool)
-        .await?;
-        row.map(|row| {
-            Ok(Snapshot {
-                sequence: row.try_get::<i64, _>("sequence")?.unsigned_abs(),
-                state: row.try_get("state")?,
-            })
-        })
-        .transpose()
     }
 
     /// Keeps the snapshots in one statement; an older one never replaces a newer one of the same version. Name each

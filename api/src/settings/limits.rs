@@ -61,7 +61,7 @@ pub struct LimitSettings {
     /// Aggregates kept in memory; those unused the longest go first
     #[arg(long, env = "DAYBOOK_CACHED_AGGREGATES", default_value = "200000", value_name = "COUNT", value_parser = count(), help_heading = HEADING)]
     pub cached_aggregates: usize,
-    /// Streams that load at the same time
+    /// Loads of streams at the same time, each of up to 64
     #[arg(long, env = "DAYBOOK_COLD_LOADS", default_value = "12", value_name = "COUNT", value_parser = RangedU64ValueParser::<usize>::new().range(1..=20), help_heading = HEADING)]
     pub cold_loads: usize,
     /// How long a command waits for its answer before it is UNAVAILABLE

@@ -1,84 +1,101 @@
-//! Cold streams: loaded beside the path of the decisions, from a snapshot and the events after it.
+//! Cold streams: loaded beside the path of the decisions, several of one type at a time, from snapshots and the events
+//! after them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use cqrs_es::DomainEvent;
-use cqrs_es::persist::PersistenceError;
-use event_store::{LoadError, Snapshots, StreamId};
+use domain::{AnyEvent, UnknownEvent};
+use event_store::{RecordedEvent, StreamId};
+use futures::TryStreamExt;
 use sqlx::PgPool;
 use thiserror::Error;
 
 use crate::aggregates::{Install, Kept, Slot};
 
-/// Why a stream cannot be loaded.
+/// Why one stream cannot be loaded, however often it is tried.
 #[derive(Debug, Error)]
 pub(crate) enum ColdLoadError {
-    /// PostgreSQL does not answer, or the stream is damaged.
-    #[error(transparent)]
-    Stream(#[from] LoadError),
-    /// PostgreSQL does not answer.
-    #[error("the snapshot cannot be read: {0}")]
-    Snapshot(#[from] sqlx::Error),
+    /// The database is damaged, or was restored in part.
+    #[error("stream {stream} is damaged: expected sequence {expected}, found {found}")]
+    Damaged { stream: StreamId, expected: u64, found: u64 },
     /// An event was written by another version of Daybook.
-    #[error(
-        "event {sequence} of {stream}, {event_type} of version {event_version}, cannot be read: {reason}"
-    )]
-    UnknownEvent {
-        stream: StreamId,
-        sequence: usize,
-        event_type: String,
-        event_version: String,
-        reason: String,
-    },
+    #[error("event {sequence} of stream {stream} cannot be read: {error}")]
+    UnknownEvent { stream: StreamId, sequence: u64, error: Box<UnknownEvent> },
     /// No aggregate has this type.
-    #[error("there is no aggregate of type {0}")]
-    UnknownType(&'static str),
+    #[error("there is no aggregate of type {0} here")]
+    UnknownType(Cow<'static, str>),
 }
 
-impl ColdLoadError {
-    /// Whether trying again can help.
-    pub(super) fn is_transient(&self) -> bool {
-        match self {
-            Self::Snapshot(_) => true,
-            Self::Stream(LoadError::Repository(error)) => {
-                matches!(error, PersistenceError::ConnectionError(_) | PersistenceError::UnknownError(_))
-            }
-            _ => false,
+/// The streams that were asked for, each in memory or not.
+pub(crate) type Loaded = Vec<(Arc<str>, Result<Install, ColdLoadError>)>;
+
+/// The fold of one stream, as far as it is read.
+struct Fold<A> {
+    state: A,
+    sequence: u64,
+}
+
+impl<A: Kept> Fold<A> {
+    fn add(&mut self, event: &RecordedEvent) -> Result<(), ColdLoadError> {
+        let expected = self.sequence + 1;
+        if event.sequence != expected {
+            let stream = event.stream();
+            return Err(ColdLoadError::Damaged { stream, expected, found: event.sequence });
         }
-    }
-}
-
-/// Loads one aggregate.
-pub(crate) async fn load<A: Kept>(pool: PgPool, id: Arc<str>) -> Result<Install, ColdLoadError> {
-    let stream = StreamId::new(A::TYPE, id.as_ref());
-    let snapshot = Snapshots::new(pool.clone(), A::STATE_VERSION).load(&stream).await?;
-    let (mut state, mut sequence) = match snapshot {
-        None => (A::default(), 0),
-        Some(snapshot) => match serde_json::from_str(&snapshot.state) {
-            Ok(state) => (state, snapshot.sequence),
-            Err(error) => {
-                tracing::warn!(%stream, %error, "a snapshot cannot be read; loading the stream from its start");
-                (A::default(), 0)
-            }
-        },
-    };
-    for event in A::events_after(&pool, &id, sequence).await? {
-        let unknown = |reason: String| ColdLoadError::UnknownEvent {
-            stream: stream.clone(),
+        let decoded =
+            AnyEvent::decode(&event.aggregate_type, &event.event_type, &event.event_version, &event.payload);
+        let decoded = decoded.map_err(|error| ColdLoadError::UnknownEvent {
+            stream: event.stream(),
             sequence: event.sequence,
-            event_type: event.event_type.clone(),
-            event_version: event.event_version.clone(),
-            reason,
+            error: Box::new(error),
+        })?;
+        let Some(decoded) = A::event_of(decoded) else {
+            return Err(ColdLoadError::UnknownType(event.aggregate_type.clone()));
         };
-        let decoded: A::Event =
-            serde_json::from_value(event.payload.clone()).map_err(|error| unknown(error.to_string()))?;
-        if decoded.event_type() != event.event_type || decoded.event_version() != event.event_version {
-            return Err(unknown("its type or version is not known".to_owned()));
-        }
-        state.apply(&decoded);
-        sequence = event.sequence as u64;
+        self.state.apply(&decoded);
+        self.sequence = expected;
+        Ok(())
     }
-    Ok(Box::new(move |aggregates, batch| {
-        A::shelf_mut(aggregates).load(id, Slot::loaded(state, sequence, batch));
-    }))
+}
+
+/// Loads aggregates of one type.
+///
+/// # Errors
+/// When PostgreSQL does not answer; trying again can help.
+pub(crate) async fn load<A: Kept>(pool: PgPool, ids: Vec<Arc<str>>) -> Result<Loaded, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let snapshots = event_store::load_snapshots(&mut connection, A::TYPE, &ids, A::STATE_VERSION).await?;
+    let mut folds: Vec<Result<Fold<A>, ColdLoadError>> =
+        ids.iter().map(|_| Ok(Fold { state: A::default(), sequence: 0 })).collect();
+    for (place, snapshot) in snapshots {
+        match (serde_json::from_str(&snapshot.state), folds.get_mut(place)) {
+            (Ok(state), Some(fold)) => *fold = Ok(Fold { state, sequence: snapshot.sequence }),
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                let id = ids.get(place);
+                tracing::warn!(aggregate_type = A::TYPE, ?id, %error, "a snapshot cannot be read; loading the stream from its start");
+            }
+        }
+    }
+    let after: Vec<u64> = folds.iter().map(|fold| fold.as_ref().map_or(0, |fold| fold.sequence)).collect();
+    let streams = ids.iter().map(AsRef::as_ref).zip(after);
+    let mut events = std::pin::pin!(event_store::load_events(&mut connection, A::TYPE, streams));
+    while let Some((place, event)) = events.try_next().await? {
+        if let Some(fold) = folds.get_mut(place)
+            && let Ok(so_far) = fold
+            && let Err(error) = so_far.add(&event)
+        {
+            *fold = Err(error);
+        }
+    }
+    let install = |id: Arc<str>, fold: Fold<A>| -> Install {
+        Box::new(move |aggregates, batch| {
+            A::shelf_mut(aggregates).load(id, Slot::loaded(fold.state, fold.sequence, batch));
+        })
+    };
+    let loaded = ids.iter().zip(folds).map(|(id, fold)| {
+        let installed = fold.map(|fold| install(Arc::clone(id), fold));
+        (Arc::clone(id), installed)
+    });
+    Ok(loaded.collect())
 }

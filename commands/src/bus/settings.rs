@@ -24,7 +24,7 @@ pub struct BusSettings {
     pub unit_events: usize,
     /// About the most aggregates in memory.
     pub cached_aggregates: usize,
-    /// The most streams that load at the same time.
+    /// The most loads of streams at the same time, each of up to 64.
     pub loads: usize,
     /// How long a key's answer is kept.
     pub key_retention: Duration,

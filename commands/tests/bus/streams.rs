@@ -1,20 +1,21 @@
 //! Streams: what is loaded from the log equals what was in memory, under eviction, snapshots and concurrency.
 
-use commands::aggregates::Kept;
+use commands::Failure;
 use commands::bus::BusSettings;
-use commands::testing::{TestBus, admin, deposit, request, transfer, withdraw};
+use commands::testing::{TestBus, admin, deposit, open_account, request, transfer, withdraw};
 use domain::account::{Account, AccountEvent};
 use domain::ids::AccountId;
 use domain::{Code, Decider};
+use event_store::StreamId;
 
 use crate::{answer, code, until};
 
 /// The fold of the account's events, up to a sequence.
 async fn fold(house: &TestBus, id: &AccountId, up_to: usize) -> Account {
-    let events = Account::events_after(house.pool(), id.as_str(), 0).await.unwrap();
+    let events = house.log.stream(&StreamId::new("account", id.as_str()), 0, up_to).await.unwrap();
     let mut account = Account::default();
-    for event in events.into_iter().take(up_to) {
-        account.apply(&serde_json::from_value::<AccountEvent>(event.payload).unwrap());
+    for event in events {
+        account.apply(&event.decode::<AccountEvent>().unwrap());
     }
     account
 }
@@ -72,24 +73,61 @@ async fn an_unreadable_or_older_snapshot_is_passed_over() {
     }
 }
 
-#[tokio::test]
-async fn an_event_of_an_unknown_version_stops_the_command_and_not_the_bus() {
-    let house = TestBus::start().await;
-    let account = house.open_account("alice", "EUR").await;
-    let other = house.open_account("bob", "EUR").await;
-    house.bus.stop().await;
+/// Writes one more event into the account's stream, past the bus.
+async fn damage(house: &TestBus, account: &AccountId, sequence: i64, event_type: &str) {
     sqlx::query(
-        "INSERT INTO log.events SELECT log_position + 1, 2, recorded_at, gen_random_uuid(), 0, aggregate_type, $1, \
-         'FundsTeleported', '7', '{\"FundsTeleported\":{}}', metadata FROM log.events ORDER BY log_position DESC LIMIT 1",
+        "INSERT INTO log.events SELECT log_position + 1, $2, recorded_at, gen_random_uuid(), 0, aggregate_type, $1, \
+         $3, '7', json_build_object($3, '{}'::json), metadata FROM log.events ORDER BY log_position DESC LIMIT 1",
     )
     .bind(account.as_str())
+    .bind(sequence)
+    .bind(event_type)
     .execute(house.pool())
     .await
     .unwrap();
-    crate::set_head(&house, "log_position = log_position + 1").await;
-    let house = house.restart(BusSettings::default()).await;
-    assert_eq!(house.refused(&admin(), deposit(&account, "1.00")).await, Code::Internal);
-    house.deposit(&other, "1.00").await;
+    crate::set_head(house, "log_position = log_position + 1").await;
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_read_stops_its_commands_and_no_others() {
+    let house = TestBus::start().await;
+    let (unknown, gap) = (house.open_account("alice", "EUR").await, house.open_account("anna", "EUR").await);
+    let mut sound = Vec::new();
+    for owner in ["bob", "carol", "dora"] {
+        sound.push(house.open_account(owner, "EUR").await);
+    }
+    house.bus.stop().await;
+    damage(&house, &unknown, 2, "FundsTeleported").await;
+    damage(&house, &gap, 3, "FundsDeposited").await;
+    // With one load at a time, the others wait for the first and are loaded together.
+    let house = house.restart(BusSettings { loads: 1, ..BusSettings::default() }).await;
+    let asked = [&sound[0], &unknown, &sound[1], &gap, &sound[2]];
+    let asked = asked.into_iter().enumerate();
+    let asked = asked.map(|(n, account)| request(&admin(), &format!("key-{n}"), deposit(account, "1.00")));
+    let replies = house.bus.execute_all(asked.collect()).await;
+    for (place, reply) in replies.iter().enumerate() {
+        match place {
+            1 | 3 => assert_eq!(reply, &Err(Failure::Internal)),
+            _ => drop(answer(reply)),
+        }
+    }
+    house.deposit(&sound[0], "1.00").await;
+}
+
+#[tokio::test]
+async fn more_cold_streams_than_one_load_takes_are_all_loaded() {
+    let house = TestBus::start().await;
+    let open = (0..150).map(|n| request(&admin(), &format!("open-{n}"), open_account("alice", "EUR")));
+    let opened = house.bus.execute_all(open.collect()).await;
+    let accounts: Vec<AccountId> = opened.iter().map(|reply| answer(reply).account_id.unwrap()).collect();
+    let house = house.restart(BusSettings { loads: 2, ..BusSettings::default() }).await;
+    let deposits = accounts.iter().enumerate();
+    let deposits =
+        deposits.map(|(n, account)| request(&admin(), &format!("key-{n}"), deposit(account, "1.00")));
+    house.bus.execute_all(deposits.collect()).await.iter().for_each(|reply| drop(answer(reply)));
+    for account in [&accounts[0], &accounts[77], &accounts[149]] {
+        assert_eq!(balance(&house, account).await, 100);
+    }
 }
 
 #[tokio::test]

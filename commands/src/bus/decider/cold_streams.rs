@@ -2,12 +2,12 @@
 //!
 //! A stream under way is not in memory, so nothing can change it until it is: what is loaded is never stale.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::{Decider, Rest};
 use crate::aggregates::{Aggregates, Install};
@@ -17,8 +17,11 @@ use crate::bus::item::{Item, Train};
 use crate::request::Failure;
 use crate::unit::StreamName;
 
-/// A stream that was loaded, or why not.
-pub(super) type Loaded = (StreamName, Result<Install, Failure>);
+/// The most streams of one load. More would save little, and the first of them would wait for the last.
+const AT_A_TIME: usize = 64;
+
+/// Streams that were loaded, or why not.
+pub(super) type Loaded = Vec<(StreamName, Result<Install, Failure>)>;
 
 /// What is parked.
 #[derive(Debug)]
@@ -28,16 +31,30 @@ enum Parked {
     Recovery,
 }
 
+/// Who waits for streams.
+#[derive(Debug)]
+struct Waiting {
+    parked: Parked,
+    /// What its first unit of work needs. What else is loaded is for those behind it.
+    needs: Vec<StreamName>,
+    /// How many streams are not here yet.
+    missing: usize,
+}
+
 /// The loads under way and who waits for them.
 #[derive(Debug)]
 pub(super) struct ColdStreams {
     pool: PgPool,
-    at_once: Arc<Semaphore>,
+    /// How many more loads may be under way.
+    free: usize,
     patience: Duration,
     sender: mpsc::UnboundedSender<Loaded>,
     loaded: mpsc::UnboundedReceiver<Loaded>,
+    /// Streams whose load has not begun, by their type; the types take turns.
+    queued: VecDeque<(&'static str, Vec<Arc<str>>)>,
+    /// Those who wait for each stream, queued ones too.
     under_way: HashMap<StreamName, Vec<u64>>,
-    parked: HashMap<u64, (Parked, usize)>,
+    waiting: HashMap<u64, Waiting>,
     next_ticket: u64,
 }
 
@@ -46,83 +63,126 @@ impl ColdStreams {
         let (sender, loaded) = mpsc::unbounded_channel();
         Self {
             pool,
-            at_once: Arc::new(Semaphore::new(at_once.max(1))),
+            free: at_once.max(1),
             patience,
             sender,
             loaded,
+            queued: VecDeque::new(),
             under_way: HashMap::new(),
-            parked: HashMap::new(),
+            waiting: HashMap::new(),
             next_ticket: 0,
         }
     }
 
-    /// The next stream that is loaded.
+    /// The next streams that are loaded.
     pub(super) async fn next(&mut self) -> Loaded {
         match self.loaded.recv().await {
-            Some(loaded) => loaded,
+            Some(loaded) => self.arrived(loaded),
             // We hold a sender ourselves.
             None => std::future::pending().await,
         }
     }
 
-    /// As [`Self::next`], if one is loaded already.
+    /// As [`Self::next`], if some are loaded already.
     pub(super) fn try_next(&mut self) -> Option<Loaded> {
-        self.loaded.try_recv().ok()
+        self.loaded.try_recv().ok().map(|loaded| self.arrived(loaded))
     }
 
-    fn park(&mut self, parked: Parked, mut needs: Vec<StreamName>) {
-        needs.sort_unstable();
-        needs.dedup();
+    fn arrived(&mut self, loaded: Loaded) -> Loaded {
+        self.free += 1;
+        self.begin_loads();
+        loaded
+    }
+
+    /// `needs` are those of the first unit of work, `more` those of others.
+    fn park(&mut self, parked: Parked, needs: Vec<StreamName>, more: Vec<StreamName>) {
+        let mut missing = [needs.as_slice(), &more].concat();
+        missing.sort_unstable();
+        missing.dedup();
         self.next_ticket += 1;
-        self.parked.insert(self.next_ticket, (parked, needs.len()));
-        for stream in needs {
-            let waiting = self.under_way.entry(stream.clone()).or_default();
+        self.waiting.insert(self.next_ticket, Waiting { parked, needs, missing: missing.len() });
+        for stream in missing {
+            let (aggregate_type, id) = (stream.aggregate_type, Arc::clone(&stream.aggregate_id));
+            let waiting = self.under_way.entry(stream).or_default();
             waiting.push(self.next_ticket);
             if waiting.len() == 1 {
-                let load = load(stream, self.pool.clone(), Arc::clone(&self.at_once), self.patience);
-                let sender = self.sender.clone();
-                tokio::spawn(async move {
-                    // A reign that has ended does not want it.
-                    let _ = sender.send(load.await);
+                match self.queued.iter_mut().find(|(name, _)| *name == aggregate_type) {
+                    Some((_, ids)) => ids.push(id),
+                    None => self.queued.push_back((aggregate_type, vec![id])),
+                }
+            }
+        }
+        self.begin_loads();
+    }
+
+    /// Begins as many loads as may be under way. One alone is loaded at once; when there are more than loads, each load
+    /// takes several.
+    fn begin_loads(&mut self) {
+        while self.free > 0
+            && let Some((aggregate_type, mut ids)) = self.queued.pop_front()
+        {
+            let share = ids.len().div_ceil(self.free).min(AT_A_TIME);
+            let rest = ids.split_off(share);
+            if !rest.is_empty() {
+                self.queued.push_back((aggregate_type, rest));
+            }
+            self.free -= 1;
+            let load = tokio::spawn(load(aggregate_type, ids.clone(), self.pool.clone(), self.patience));
+            let sender = self.sender.clone();
+            tokio::spawn(async move {
+                let loaded = load.await.unwrap_or_else(|error| {
+                    tracing::error!(%error, aggregate_type, "loading streams failed");
+                    all_failed(aggregate_type, ids, &Failure::Internal)
                 });
+                // A reign that has ended does not want it.
+                let _ = sender.send(loaded);
+            });
+        }
+    }
+}
+
+async fn load(aggregate_type: &'static str, ids: Vec<Arc<str>>, pool: PgPool, patience: Duration) -> Loaded {
+    let mut backoff = Backoff::new(patience);
+    let begun = std::time::Instant::now();
+    loop {
+        match Aggregates::load(aggregate_type, ids.clone(), pool.clone()).await {
+            Ok(loaded) => {
+                metrics::histogram!("daybook_bus_cold_load_seconds").record(begun.elapsed().as_secs_f64());
+                metrics::counter!("daybook_bus_cold_streams_total").increment(loaded.len() as u64);
+                let failed = |error| {
+                    tracing::error!(%error, "a stream cannot be loaded");
+                    Failure::Internal
+                };
+                let named = |(aggregate_id, install): (_, Result<_, _>)| {
+                    (StreamName { aggregate_type, aggregate_id }, install.map_err(failed))
+                };
+                return loaded.into_iter().map(named).collect();
+            }
+            Err(error) => {
+                tracing::warn!(%error, aggregate_type, streams = ids.len(), "streams cannot be loaded now");
+                if !backoff.wait().await {
+                    return all_failed(aggregate_type, ids, &Failure::Unavailable);
+                }
             }
         }
     }
 }
 
-async fn load(stream: StreamName, pool: PgPool, at_once: Arc<Semaphore>, patience: Duration) -> Loaded {
-    let _turn = at_once.acquire().await;
-    let mut backoff = Backoff::new(patience);
-    let begun = std::time::Instant::now();
-    loop {
-        match Aggregates::load(&stream, pool.clone()).await {
-            Ok(install) => {
-                metrics::histogram!("daybook_bus_cold_load_seconds").record(begun.elapsed().as_secs_f64());
-                return (stream, Ok(install));
-            }
-            Err(error) if error.is_transient() => {
-                tracing::warn!(%error, ?stream, "a stream cannot be loaded now");
-                if !backoff.wait().await {
-                    return (stream, Err(Failure::Unavailable));
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, ?stream, "a stream cannot be loaded");
-                return (stream, Err(Failure::Internal));
-            }
-        }
-    }
+fn all_failed(aggregate_type: &'static str, ids: Vec<Arc<str>>, failure: &Failure) -> Loaded {
+    let names = ids.into_iter().map(|aggregate_id| StreamName { aggregate_type, aggregate_id });
+    names.map(|name| (name, Err(failure.clone()))).collect()
 }
 
 impl Decider {
     /// Sets the unit of work and what follows it aside until its streams are loaded. What the rest of its train is going
     /// to need loads at the same time.
-    pub(super) fn park(&mut self, item: Item, mut needs: Vec<StreamName>, rest: Rest) {
+    pub(super) fn park(&mut self, item: Item, needs: Vec<StreamName>, rest: Rest) {
         let (now, number) = (self.filling.now, self.filling.number);
+        let mut more = Vec::new();
         let parked = match rest {
             Rest::Train(mut train) => {
                 for item in &train {
-                    needs.extend(probe(&mut self.aggregates, item, now, number));
+                    more.extend(probe(&mut self.aggregates, item, now, number));
                 }
                 self.waiting -= train.len();
                 train.push_front(item);
@@ -130,16 +190,22 @@ impl Decider {
             }
             Rest::OfRecovery => {
                 for item in self.recovery.park(item) {
-                    needs.extend(probe(&mut self.aggregates, item, now, number));
+                    more.extend(probe(&mut self.aggregates, item, now, number));
                 }
                 Parked::Recovery
             }
         };
-        self.cold.park(parked, needs);
+        self.cold.park(parked, needs, more);
     }
 
-    /// Puts a stream in memory and wakes who waited for it.
-    pub(super) fn loaded(&mut self, (stream, loaded): Loaded) {
+    /// Puts streams in memory and wakes who waited for them.
+    pub(super) fn loaded(&mut self, loaded: Loaded) {
+        for (stream, loaded) in loaded {
+            self.loaded_one(&stream, loaded);
+        }
+    }
+
+    fn loaded_one(&mut self, stream: &StreamName, loaded: Result<Install, Failure>) {
         let failure = match loaded {
             Ok(install) => {
                 install(&mut self.aggregates, self.filling.number);
@@ -147,14 +213,15 @@ impl Decider {
             }
             Err(failure) => Some(failure),
         };
-        for ticket in self.cold.under_way.remove(&stream).unwrap_or_default() {
-            let Some((_, missing)) = self.cold.parked.get_mut(&ticket) else { continue };
-            *missing -= 1;
-            let complete = *missing == 0;
-            if let Some(failure) = &failure {
-                self.fail_first(ticket, failure);
-            } else if complete {
-                self.unpark(ticket);
+        for ticket in self.cold.under_way.remove(stream).unwrap_or_default() {
+            let Some(waiting) = self.cold.waiting.get_mut(&ticket) else { continue };
+            waiting.missing -= 1;
+            let complete = waiting.missing == 0;
+            // One behind the first asks again in its turn, and fails by itself.
+            match failure.as_ref().filter(|_| waiting.needs.contains(stream)) {
+                Some(failure) => self.fail_first(ticket, failure),
+                None if complete => self.unpark(ticket),
+                None => {}
             }
         }
     }
@@ -166,17 +233,17 @@ impl Decider {
     }
 
     fn unpark(&mut self, ticket: u64) {
-        match self.cold.parked.remove(&ticket) {
-            Some((Parked::Train(train), _)) => self.begin_with(train),
-            Some((Parked::Recovery, _)) => self.recovery.unpark(),
+        match self.cold.waiting.remove(&ticket).map(|waiting| waiting.parked) {
+            Some(Parked::Train(train)) => self.begin_with(train),
+            Some(Parked::Recovery) => self.recovery.unpark(),
             None => {}
         }
     }
 
     /// A stream that the train needs cannot be loaded. Its first unit of work fails; the rest may not need the stream.
     fn fail_first(&mut self, ticket: u64, failure: &Failure) {
-        match self.cold.parked.remove(&ticket) {
-            Some((Parked::Train(mut train), _)) => {
+        match self.cold.waiting.remove(&ticket).map(|waiting| waiting.parked) {
+            Some(Parked::Train(mut train)) => {
                 if let Some(item) = train.pop_front() {
                     self.give_up(item, failure);
                 }
@@ -184,7 +251,7 @@ impl Decider {
                     self.begin_with(train);
                 }
             }
-            Some((Parked::Recovery, _)) => {
+            Some(Parked::Recovery) => {
                 self.recovery.unpark();
                 if let Some(item) = self.recovery.next_item() {
                     self.give_up(item, failure);
