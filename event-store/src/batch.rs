@@ -91,6 +91,20 @@ impl Batch {
         self.commands.iter().find_map(|command| command.keys.first())
     }
 
+    /// The keys in the order of their index, each with the position of its command's last event: neighbours share pages,
+    /// so PostgreSQL finds their places quicker. A key of a refusal has no position.
+    pub(crate) fn sorted_keys(&self) -> Vec<(&KeyRow, Option<LogPosition>)> {
+        let mut log_position = self.after;
+        let mut keys = Vec::new();
+        for command in &self.commands {
+            log_position = log_position.advance(command.events.len());
+            let position = (!command.events.is_empty()).then_some(log_position);
+            keys.extend(command.keys.iter().map(|row| (row, position)));
+        }
+        keys.sort_unstable_by_key(|(row, _)| (&*row.key, &*row.principal));
+        keys
+    }
+
     /// Finds what the database would refuse or could not notice, before anything is sent.
     pub(crate) fn check(&self) -> Result<(), AppendError> {
         let mut sequences: AHashMap<&StreamId, u64> = AHashMap::with_capacity(self.event_count());

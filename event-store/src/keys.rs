@@ -72,7 +72,7 @@ impl Keys {
             .collect()
     }
 
-    /// The `(principal, key)` pairs after the given one, in their order, at most `limit`.
+    /// The `(principal, key)` pairs after the given one, by key and then by principal, at most `limit`.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
@@ -82,11 +82,11 @@ impl Keys {
         limit: u32,
     ) -> Result<Vec<(String, String)>, sqlx::Error> {
         sqlx::query_as(
-            "SELECT principal, key FROM log.idempotency_keys WHERE (principal, key) > ($1, $2) \
-             ORDER BY principal, key LIMIT $3",
+            "SELECT principal, key FROM log.idempotency_keys WHERE (key, principal) > ($1, $2) \
+             ORDER BY key, principal LIMIT $3",
         )
-        .bind(principal)
         .bind(key)
+        .bind(principal)
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await

@@ -5,8 +5,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Writer, event, event_with, keyed, lead, one};
-use event_store::{AppendError, Batch, LogPosition, Settled, Ticket};
+use common::{Writer, event, event_with, key_row, keyed, lead, one};
+use event_store::{
+    AppendError, Batch, CommandWrite, KeyRow, LogPosition, NewEvent, Settled, StreamId, Ticket,
+};
 
 /// A batch of one event of a stream of its own, behind another batch.
 fn behind(writer: &Writer, before: &Batch, id: &str) -> Batch {
@@ -40,19 +42,88 @@ async fn rows_of_two_batches_are_sent_ahead_and_their_commits_follow_each_other(
 #[tokio::test]
 async fn rows_are_stored_by_stream_and_stand_in_the_log_as_they_were_decided() {
     let mut writer = Writer::start().await;
+    let other_type = |id: &str| NewEvent { stream: StreamId::new("account", id), ..event(id, 1) };
     let batch = writer.batch(vec![
         one(vec![event("c", 1), event("a", 1)]),
-        one(vec![event("b", 1)]),
-        one(vec![event("a", 2), event("c", 2), event("b", 2)]),
+        one(vec![event("b", 1), other_type("b")]),
+        one(vec![event("a", 2), event("c", 2), event("b", 2), other_type("c")]),
     ]);
     writer.appender.stage(&batch).await.unwrap();
     writer.appender.commit(&batch).await.unwrap();
     assert_eq!(writer.stored(LogPosition::ZERO, 10).await, batch.recorded());
-    let stored: Vec<String> = sqlx::query_scalar("SELECT aggregate_id FROM log.events ORDER BY ctid")
-        .fetch_all(&writer.database.app)
-        .await
-        .unwrap();
-    assert_eq!(stored, ["a", "a", "b", "b", "c", "c"]);
+    let stored: Vec<String> = sqlx::query_scalar(
+        "SELECT format('%s %s %s', aggregate_id, aggregate_type, sequence) FROM log.events ORDER BY ctid",
+    )
+    .fetch_all(&writer.database.app)
+    .await
+    .unwrap();
+    assert_eq!(
+        stored,
+        [
+            "a counter 1",
+            "a counter 2",
+            "b account 1",
+            "b counter 1",
+            "b counter 2",
+            "c account 1",
+            "c counter 1",
+            "c counter 2"
+        ]
+    );
+}
+
+#[rstest::rstest]
+#[tokio::test]
+async fn keys_are_stored_in_their_order_and_keep_the_positions_of_their_own_commands(
+    #[values(true, false)] copied: bool,
+) {
+    let mut writer = Writer::start().await;
+    let of = |principal: &str, key: &str| KeyRow {
+        principal: principal.to_owned(),
+        outcome: format!(r#"{{"of":"{principal} {key}"}}"#),
+        ..key_row(key)
+    };
+    // One command a request, one for several, a refusal, and one without a key, which takes positions all the same.
+    let batch = writer.batch(vec![
+        CommandWrite {
+            keys: vec![of("bob", "m"), of("alice", "z")],
+            events: vec![event("a", 1), event("b", 1)],
+        },
+        CommandWrite { keys: vec![of("bob", "c")], events: Vec::new() },
+        one(vec![event("a", 2)]),
+        CommandWrite { keys: vec![of("carol", "a"), of("alice", "m")], events: vec![event("c", 1)] },
+        CommandWrite {
+            keys: vec![of("alice", "b")],
+            events: vec![event("a", 3), event("b", 2), event("c", 2)],
+        },
+    ]);
+    if copied {
+        writer.appender.stage(&batch).await.unwrap();
+        writer.appender.commit(&batch).await.unwrap();
+    } else {
+        writer.appender.write(&batch).await.unwrap();
+    }
+    let stored: Vec<(String, String, Option<i64>, String)> = sqlx::query_as(
+        "SELECT key, principal, log_position, outcome::text FROM log.idempotency_keys ORDER BY ctid",
+    )
+    .fetch_all(&writer.database.app)
+    .await
+    .unwrap();
+    let row = |key: &str, principal: &str, position| {
+        (key.to_owned(), principal.to_owned(), position, of(principal, key).outcome)
+    };
+    assert_eq!(
+        stored,
+        [
+            row("a", "carol", Some(4)),
+            row("b", "alice", Some(7)),
+            row("c", "bob", None),
+            row("m", "alice", Some(4)),
+            row("m", "bob", Some(2)),
+            row("z", "alice", Some(2)),
+        ]
+    );
+    assert_eq!(writer.stored(LogPosition::ZERO, 10).await, batch.recorded());
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -50,6 +51,45 @@ async fn old_keys_are_looked_for_in_the_index_and_not_by_reading_all() {
         "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'idempotency_keys_recorded_at'";
     let begun = std::time::Instant::now();
     while sqlx::query_scalar::<_, i64>(scans).fetch_one(&writer.database.superuser).await.unwrap() < 8 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the index is not used");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn pages_of_keys_show_each_once_and_are_read_along_the_index() {
+    const PAIRS: u32 = 60_000;
+    const PAGE: u32 = 2_000;
+    let writer = Writer::start().await;
+    // Three principals have each of 20,000 keys, so pages end between them.
+    sqlx::raw_sql(
+        "INSERT INTO log.idempotency_keys SELECT clock_timestamp(), NULL, principal, md5(n::text), \
+             sha256(''), '{}' FROM generate_series(1, 20000) AS n, unnest('{alice,bob,carol}'::text[]) AS principal; \
+         ANALYZE log.idempotency_keys",
+    )
+    .execute(&writer.database.superuser)
+    .await
+    .unwrap();
+
+    let keys = Keys::new(writer.database.app.clone());
+    let (mut newest, mut pages, mut seen) = ((String::new(), String::new()), 0, Vec::new());
+    loop {
+        let page = keys.page_after(&newest, PAGE).await.unwrap();
+        pages += 1;
+        seen.extend(page.iter().cloned());
+        match page.last() {
+            Some(last) => newest = last.clone(),
+            None => break,
+        }
+    }
+    assert_eq!(pages, i64::from(PAIRS / PAGE + 1));
+    let pairs: HashSet<_> = seen.iter().collect();
+    assert_eq!((seen.len(), pairs.len()), (PAIRS as usize, PAIRS as usize));
+
+    // Told by PostgreSQL within a second or so.
+    let scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'idempotency_keys_pkey'";
+    let begun = std::time::Instant::now();
+    while sqlx::query_scalar::<_, i64>(scans).fetch_one(&writer.database.superuser).await.unwrap() < pages {
         assert!(begun.elapsed() < Duration::from_secs(20), "the index is not used");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -1,5 +1,6 @@
 //! A batch as the arguments of `log.append_batch`.
 
+use crate::LogPosition;
 use crate::batch::{Batch, remaining};
 
 /// The batch turned into one array a column.
@@ -24,9 +25,8 @@ pub(super) struct Rows<'batch> {
 impl<'batch> Rows<'batch> {
     pub(super) fn of(batch: &'batch Batch) -> Self {
         let mut rows = Self::default();
-        let mut log_position = batch.after;
+        // In the order of the log: `log.append_batch` numbers them by their places.
         for command in &batch.commands {
-            log_position = log_position.advance(command.events.len());
             for (place, event) in command.events.iter().enumerate() {
                 rows.event_ids.push(event.event_id);
                 rows.aggregate_types.push(&event.stream.aggregate_type);
@@ -38,13 +38,13 @@ impl<'batch> Rows<'batch> {
                 rows.metadatas.push(&event.metadata);
                 rows.remainings.push(i16::try_from(remaining(command, place)).unwrap_or(i16::MAX));
             }
-            for row in &command.keys {
-                rows.principals.push(&row.principal);
-                rows.keys.push(&row.key);
-                rows.hashes.push(&row.command_hash);
-                rows.outcomes.push(&row.outcome);
-                rows.key_positions.push((!command.events.is_empty()).then(|| log_position.to_sql()));
-            }
+        }
+        for (row, log_position) in batch.sorted_keys() {
+            rows.principals.push(&row.principal);
+            rows.keys.push(&row.key);
+            rows.hashes.push(&row.command_hash);
+            rows.outcomes.push(&row.outcome);
+            rows.key_positions.push(log_position.map(LogPosition::to_sql));
         }
         rows
     }

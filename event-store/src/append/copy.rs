@@ -20,10 +20,10 @@ const FIXED_BYTES: usize = 160;
 /// 2000-01-01, from which PostgreSQL counts microseconds, in those of Unix.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// The events, sorted by their streams; empty when the batch has none.
+/// The events, sorted as the index of streams is, by the aggregate's id and then its type; empty when the batch has none.
 ///
-/// A row says its position itself, so the order is free, and PostgreSQL finds the places of sorted keys in the index of
-/// streams quicker: neighbours share pages. It saves an eighth of what an append costs.
+/// A row says its position itself, so the order is free, and PostgreSQL finds the places of sorted rows in the index
+/// quicker: neighbours share pages. It saves an eighth of what an append costs.
 pub(super) fn events(batch: &Batch) -> Vec<u8> {
     let mut log_position = batch.after;
     let mut events = Vec::with_capacity(batch.event_count());
@@ -35,7 +35,9 @@ pub(super) fn events(batch: &Batch) -> Vec<u8> {
             events.push((event, log_position, remaining(command, place)));
         }
     }
-    events.sort_unstable_by_key(|(event, log_position, _)| (&event.stream, *log_position));
+    events.sort_unstable_by_key(|(event, log_position, _)| {
+        (&*event.stream.aggregate_id, &*event.stream.aggregate_type, *log_position)
+    });
     let Some(mut rows) = Rows::with_room_for(events.len(), bytes) else { return Vec::new() };
     let recorded_at = micros(batch.recorded_at());
     for (event, log_position, remaining) in events {
@@ -55,29 +57,23 @@ pub(super) fn events(batch: &Batch) -> Vec<u8> {
     rows.end()
 }
 
-/// The keys; empty when the batch has none.
+/// The keys, sorted as their index is; empty when the batch has none.
 pub(super) fn keys(batch: &Batch) -> Vec<u8> {
-    let keys = batch.commands.iter().flat_map(|command| &command.keys);
-    let (count, bytes) =
-        keys.fold((0, 0), |(count, bytes), row| (count + 1, bytes + row.outcome.len() + row.key.len()));
-    let Some(mut rows) = Rows::with_room_for(count, bytes) else { return Vec::new() };
+    let keys = batch.sorted_keys();
+    let bytes = keys.iter().map(|(row, _)| row.outcome.len() + row.key.len()).sum();
+    let Some(mut rows) = Rows::with_room_for(keys.len(), bytes) else { return Vec::new() };
     let recorded_at = micros(batch.recorded_at());
-    let mut log_position = batch.after;
-    for command in &batch.commands {
-        log_position = log_position.advance(command.events.len());
-        for row in &command.keys {
-            rows.row(6);
-            rows.bigint(recorded_at);
-            if command.events.is_empty() {
-                rows.null();
-            } else {
-                rows.bigint(log_position.to_sql());
-            }
-            rows.bytes(row.principal.as_bytes());
-            rows.bytes(row.key.as_bytes());
-            rows.bytes(&row.command_hash);
-            rows.bytes(row.outcome.as_bytes());
+    for (row, log_position) in keys {
+        rows.row(6);
+        rows.bigint(recorded_at);
+        match log_position {
+            Some(log_position) => rows.bigint(log_position.to_sql()),
+            None => rows.null(),
         }
+        rows.bytes(row.principal.as_bytes());
+        rows.bytes(row.key.as_bytes());
+        rows.bytes(&row.command_hash);
+        rows.bytes(row.outcome.as_bytes());
     }
     rows.end()
 }

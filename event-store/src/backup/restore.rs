@@ -199,7 +199,7 @@ const DEFECTS: [(&str, &str); 5] = [
         "SELECT format('%s %s at sequence %s', aggregate_type, aggregate_id, sequence) \
          FROM (SELECT aggregate_type, aggregate_id, sequence, log_position, row_number() OVER stream AS expected, \
                       lag(log_position) OVER stream AS previous \
-               FROM log.events WINDOW stream AS (PARTITION BY aggregate_type, aggregate_id ORDER BY sequence)) AS events \
+               FROM log.events WINDOW stream AS (PARTITION BY aggregate_id, aggregate_type ORDER BY sequence)) AS events \
          WHERE $1 IS NOT NULL AND (sequence <> expected OR previous >= log_position) LIMIT 1",
     ),
     (
