@@ -64,6 +64,7 @@ async fn main() -> anyhow::Result<()> {
     let whole = Whole { superuser, client: server.client.clone(), accounts };
     let unmeasured = cluster::NEW_LEADER_WARM_UP;
     whole.deposits(cluster::begin(&whole.superuser, "warming up", DEPOSITORS, unmeasured).await?).await?;
+    whole.load().await?;
     let mut rows = Vec::new();
     if let Some(peer) = without_http {
         let load = cluster::begin(&whole.superuser, &deposits, DEPOSITORS, length).await?;
@@ -96,6 +97,15 @@ struct Whole {
 }
 
 impl Whole {
+    /// Uses each account once, so that a new leader has loaded all of them before anything is measured.
+    async fn load(&self) -> anyhow::Result<()> {
+        for some in self.accounts.chunks(ours::CHUNK) {
+            let pairs = some.chunks_exact(2).map(|pair| (&pair[0], &pair[1]));
+            self.client.transfers(pairs).await?;
+        }
+        Ok(())
+    }
+
     /// Durable deposits a second, one a request.
     async fn deposits(&self, load: Load) -> anyhow::Result<f64> {
         let before = ours::head(&self.superuser).await?;

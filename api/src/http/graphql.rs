@@ -76,7 +76,7 @@ pub async fn post(
         Ok(request) => request,
         Err(error) => return answer::graphql_error(StatusCode::BAD_REQUEST, &error, media),
     };
-    let response = match operation::prepare(request, caller.principal, correlation_id.0) {
+    let response = match operation::prepare(&state.documents, request, caller.principal, correlation_id.0) {
         Err(error) => operation::failed(error),
         Ok((_, Some(OperationType::Subscription))) => {
             let message = "subscriptions are served over WebSocket: connect to /graphql with the subprotocol \

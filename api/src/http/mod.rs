@@ -9,6 +9,7 @@
 
 mod answer;
 mod authentication;
+mod documents;
 mod graphql;
 mod health;
 mod layers;
@@ -32,19 +33,25 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate as _, SizeAbove};
 
 use crate::auth::Keys;
 use crate::errors::ApiError;
 use crate::graphql::Schema;
 
+use documents::Documents;
 pub use health::Readiness;
 pub use limits::HttpLimits;
 pub use serving::serve;
+
+/// An answer of fewer bytes goes in one packet as it is.
+const WORTH_COMPRESSING: u16 = 1_400;
 
 /// What the HTTP side works with. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
     schema: Schema,
+    documents: Documents,
     keys: Keys,
     readiness: Readiness,
     metrics: PrometheusHandle,
@@ -74,6 +81,7 @@ impl AppState {
         let sockets = Arc::new(Semaphore::new(limits.sockets as usize));
         Self {
             schema,
+            documents: Documents::default(),
             keys,
             readiness,
             metrics,
@@ -112,7 +120,10 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(health::readyz))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(CompressionLayer::new())
+        .layer(
+            CompressionLayer::new()
+                .compress_when(DefaultPredicate::new().and(SizeAbove::new(WORTH_COMPRESSING))),
+        )
         .layer(from_fn(layers::set_security_headers))
         .layer(from_fn(layers::observe))
         .with_state(state)

@@ -10,6 +10,7 @@ use domain::Code;
 use futures::FutureExt as _;
 use uuid::Uuid;
 
+use super::documents::Documents;
 use crate::errors::ApiError;
 use crate::graphql::context::CorrelationId;
 use crate::graphql::{Schema, gate, limits};
@@ -19,6 +20,7 @@ use crate::graphql::{Schema, gate, limits};
 /// # Errors
 /// [`Code::QueryTooComplex`] for a text that is not even parsed.
 pub fn prepare(
+    documents: &Documents,
     request: Request,
     principal: Principal,
     correlation_id: Uuid,
@@ -26,7 +28,7 @@ pub fn prepare(
     limits::check_text(&request.query)?;
     let mut request = request.data(principal).data(CorrelationId(correlation_id));
     let name = request.operation_name.clone();
-    let document = request.parsed_query().ok();
+    let document = documents.parse(&mut request);
     let kind =
         document.and_then(|document| gate::selected(document, name.as_deref())).map(|operation| operation.ty);
     Ok((request, kind))

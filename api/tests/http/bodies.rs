@@ -98,7 +98,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn long_answers_are_compressed_for_those_who_ask() {
+async fn long_answers_are_compressed_for_those_who_ask_and_short_ones_are_not() {
     let server = TestServer::start().await;
     let query = json!({"query": "{ __schema { types { name description } } }"}).to_string();
     let plain = send(server.post().body(query.clone())).await;
@@ -106,4 +106,8 @@ async fn long_answers_are_compressed_for_those_who_ask() {
     let response = server.post().header(ACCEPT_ENCODING, "gzip").body(query).send().await.unwrap();
     assert_eq!(response.headers()["content-encoding"], "gzip");
     assert!(response.bytes().await.unwrap().len() < plain.text.len() / 2);
+
+    let short = json!({"query": "{ __typename }"}).to_string();
+    let response = server.post().header(ACCEPT_ENCODING, "gzip").body(short).send().await.unwrap();
+    assert!(!response.headers().contains_key("content-encoding"), "one packet is one packet");
 }

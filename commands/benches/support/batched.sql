@@ -20,7 +20,7 @@ CREATE TABLE batched.keys (
     transfer_id uuid NOT NULL,
     accepted    boolean NOT NULL DEFAULT true,
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (principal, key)
+    PRIMARY KEY (key, principal)
 );
 
 -- Whether each transfer was accepted, in their order; a key that was used before has its first answer. Transfers count in

@@ -36,7 +36,7 @@ const TABLES: &str = r#"
         key         text COLLATE "C" NOT NULL,
         transfer_id uuid NOT NULL,
         recorded_at timestamptz NOT NULL DEFAULT now(),
-        PRIMARY KEY (principal, key)
+        PRIMARY KEY (key, principal)
     );
     INSERT INTO plain.accounts SELECT DISTINCT aggregate_id, 1000000000 FROM log.events;
 "#;

@@ -98,7 +98,7 @@ fn steps_of(
     request: Request,
     correlation_id: Uuid,
 ) -> BoxStream<'static, Step> {
-    match operation::prepare(request, principal, correlation_id) {
+    match operation::prepare(&state.documents, request, principal, correlation_id) {
         Err(error) => failed(error),
         Ok((request, Some(OperationType::Subscription))) => {
             let results = state.schema.execute_stream(request);
