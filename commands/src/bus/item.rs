@@ -43,9 +43,13 @@ pub(super) struct Asked {
     pub(super) bytes: usize,
 }
 
+/// Bytes that have room for most commands.
+const USUAL_COMMAND: usize = 512;
+
 /// The hash of a request that stands alone.
 pub(super) fn hash_alone(request: &Request) -> serde_json::Result<Asked> {
-    let command = serde_json::to_vec(&request.command)?;
+    let mut command = Vec::with_capacity(USUAL_COMMAND);
+    serde_json::to_writer(&mut command, &request.command)?;
     Ok(Asked { hash: Sha256::digest(&command).into(), bytes: command.len() })
 }
 

@@ -25,17 +25,22 @@ pub(super) fn batch(
     decided: &[Decided],
 ) -> Result<Batch, AppendError> {
     let mut ids = Ids::new();
+    let mut json = Json::default();
     let mut commands = Vec::with_capacity(decided.len());
     for (place, decided) in decided.iter().enumerate() {
-        commands.push(write(decided, recorded_at, &mut ids).map_err(|error| AppendError::Refused {
-            command: Some(place),
-            detail: format!("it has no JSON form: {error}"),
+        commands.push(write(decided, recorded_at, &mut ids, &mut json).map_err(|error| {
+            AppendError::Refused { command: Some(place), detail: format!("it has no JSON form: {error}") }
         })?);
     }
     Ok(Batch { after, recorded_at, commands })
 }
 
-fn write(decided: &Decided, now: Timestamp, ids: &mut Ids) -> serde_json::Result<CommandWrite> {
+fn write(
+    decided: &Decided,
+    now: Timestamp,
+    ids: &mut Ids,
+    json: &mut Json,
+) -> serde_json::Result<CommandWrite> {
     let mut keys = Vec::with_capacity(decided.item.asks.len());
     for (ask, verdict) in decided.item.asks.iter().zip(&decided.verdicts) {
         if let (true, Ok(outcome)) = (verdict.remembered, &verdict.result) {
@@ -43,7 +48,7 @@ fn write(decided: &Decided, now: Timestamp, ids: &mut Ids) -> serde_json::Result
                 principal: ask.request.principal.name.clone(),
                 key: ask.request.idempotency_key.clone(),
                 command_hash: ask.hash,
-                outcome: serde_json::to_string(outcome)?,
+                outcome: json.of(outcome)?.to_owned(),
             });
         }
     }
@@ -53,7 +58,7 @@ fn write(decided: &Decided, now: Timestamp, ids: &mut Ids) -> serde_json::Result
         if own.is_empty() {
             continue;
         }
-        let metadata = metadata(ask, decided.item.arrived, now, ids.next())?;
+        let metadata: Arc<str> = json.of(&metadata(ask, decided.item.arrived, now, ids.next()))?.into();
         for decided in own {
             events.push(NewEvent {
                 stream: StreamId::new(decided.aggregate_type, Arc::clone(&decided.aggregate_id)),
@@ -61,7 +66,7 @@ fn write(decided: &Decided, now: Timestamp, ids: &mut Ids) -> serde_json::Result
                 event_id: ids.next(),
                 event_type: decided.event.name().into(),
                 event_version: decided.event.version().into(),
-                payload: serde_json::to_string(&decided.event)?.into(),
+                payload: json.of(&decided.event)?.into(),
                 metadata: Arc::clone(&metadata),
             });
         }
@@ -80,15 +85,26 @@ struct Metadata<'a> {
     occurred_at: Option<String>,
 }
 
-fn metadata(ask: &Ask, arrived: Timestamp, now: Timestamp, command_id: Uuid) -> serde_json::Result<Arc<str>> {
-    let metadata = Metadata {
+fn metadata(ask: &Ask, arrived: Timestamp, now: Timestamp, command_id: Uuid) -> Metadata<'_> {
+    Metadata {
         actor: &ask.request.principal.name,
         command_id,
         correlation_id: ask.request.correlation_id,
         occurred_at: (now - arrived > LATE)
             .then(|| arrived.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)),
-    };
-    Ok(serde_json::to_string(&metadata)?.into())
+    }
+}
+
+/// Room to write JSON in, used again and again: what is kept of it is then of the right size at once.
+#[derive(Default)]
+struct Json(Vec<u8>);
+
+impl Json {
+    fn of<T: Serialize>(&mut self, value: &T) -> serde_json::Result<&str> {
+        self.0.clear();
+        serde_json::to_writer(&mut self.0, value)?;
+        std::str::from_utf8(&self.0).map_err(serde::ser::Error::custom)
+    }
 }
 
 /// UUIDv7s for one batch: the first is random, the others count up from it (RFC 9562, 6.2, method 2).
