@@ -1,5 +1,7 @@
 //! Streams: what is loaded from the log equals what was in memory, under eviction, snapshots and concurrency.
 
+use std::time::Duration;
+
 use commands::Failure;
 use commands::bus::BusSettings;
 use commands::testing::{TestBus, admin, deposit, open_account, request, transfer, withdraw};
@@ -112,6 +114,36 @@ async fn a_stream_that_cannot_be_read_stops_its_commands_and_no_others() {
         }
     }
     house.deposit(&sound[0], "1.00").await;
+}
+
+#[tokio::test]
+async fn a_stream_whose_query_fails_does_not_keep_others_from_being_loaded() {
+    let house = TestBus::start().await;
+    let failing = house.open_account("alice", "EUR").await;
+    let mut sound = Vec::new();
+    for owner in ["bob", "carol"] {
+        sound.push(house.open_account(owner, "EUR").await);
+    }
+    let sql = format!(
+        "CREATE FUNCTION public.fail(id text) RETURNS boolean LANGUAGE plpgsql AS $$ \
+         BEGIN IF id = '{failing}' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN true; END $$; \
+         ALTER TABLE log.events ENABLE ROW LEVEL SECURITY; \
+         CREATE POLICY read ON log.events FOR SELECT USING (public.fail(aggregate_id)); \
+         CREATE POLICY write ON log.events FOR INSERT WITH CHECK (true)"
+    );
+    sqlx::raw_sql(&sql).execute(&house.database.superuser).await.unwrap();
+    let patience = Duration::from_secs(5);
+    let house = house.restart(BusSettings { loads: 1, patience, ..BusSettings::default() }).await;
+    let asked = [&sound[0], &failing, &sound[1]];
+    let replies = asked.map(|account| {
+        let (house, account) = (house.clone(), account.clone());
+        tokio::spawn(async move { house.execute(&admin(), deposit(&account, "1.00")).await })
+    });
+    let [first, failed, last] = replies;
+    answer(&first.await.unwrap());
+    answer(&last.await.unwrap());
+    assert!(!failed.is_finished(), "it is tried again");
+    assert_eq!(failed.await.unwrap(), Err(Failure::Unavailable));
 }
 
 #[tokio::test]

@@ -20,8 +20,15 @@ use crate::unit::StreamName;
 /// The most streams of one load. More would save little, and the first of them would wait for the last.
 const AT_A_TIME: usize = 64;
 
-/// Streams that were loaded, or why not.
-pub(super) type Loaded = Vec<(StreamName, Result<Install, Failure>)>;
+/// A stream that was loaded, or why not.
+type LoadedStream = (StreamName, Result<Install, Failure>);
+
+/// What has come of a load.
+pub(super) struct Loaded {
+    streams: Vec<LoadedStream>,
+    /// Nothing more comes of it.
+    over: bool,
+}
 
 /// What is parked.
 #[derive(Debug)]
@@ -89,8 +96,10 @@ impl ColdStreams {
     }
 
     fn arrived(&mut self, loaded: Loaded) -> Loaded {
-        self.free += 1;
-        self.begin_loads();
+        if loaded.over {
+            self.free += 1;
+            self.begin_loads();
+        }
         loaded
     }
 
@@ -127,48 +136,74 @@ impl ColdStreams {
                 self.queued.push_back((aggregate_type, rest));
             }
             self.free -= 1;
-            let load = tokio::spawn(load(aggregate_type, ids.clone(), self.pool.clone(), self.patience));
             let sender = self.sender.clone();
+            let load = load(aggregate_type, ids.clone(), self.pool.clone(), self.patience, sender.clone());
+            let load = tokio::spawn(load);
             tokio::spawn(async move {
-                let loaded = load.await.unwrap_or_else(|error| {
+                let failed = load.await.err().map(|error| {
                     tracing::error!(%error, aggregate_type, "loading streams failed");
                     all_failed(aggregate_type, ids, &Failure::Internal)
                 });
-                // A reign that has ended does not want it.
-                let _ = sender.send(loaded);
+                let _ = sender.send(Loaded { streams: failed.unwrap_or_default(), over: true });
             });
         }
     }
 }
 
-async fn load(aggregate_type: &'static str, ids: Vec<Arc<str>>, pool: PgPool, patience: Duration) -> Loaded {
+/// Loads the streams and hands them over.
+async fn load(
+    aggregate_type: &'static str,
+    mut ids: Vec<Arc<str>>,
+    pool: PgPool,
+    patience: Duration,
+    loaded: mpsc::UnboundedSender<Loaded>,
+) {
+    // A reign that has ended does not want them.
+    let hand_over = |streams| drop(loaded.send(Loaded { streams, over: false }));
     let mut backoff = Backoff::new(patience);
-    let begun = std::time::Instant::now();
+    if ids.len() > 1 {
+        match try_load(aggregate_type, ids.clone(), &pool).await {
+            Ok(streams) => return hand_over(streams),
+            // One of them may be to blame; the others are not to suffer for it.
+            Err(error) => tracing::warn!(%error, aggregate_type, "streams cannot be loaded together"),
+        }
+    }
     loop {
-        match Aggregates::load(aggregate_type, ids.clone(), pool.clone()).await {
-            Ok(loaded) => {
-                metrics::histogram!("daybook_bus_cold_load_seconds").record(begun.elapsed().as_secs_f64());
-                metrics::counter!("daybook_bus_cold_streams_total").increment(loaded.len() as u64);
-                let failed = |error| {
-                    tracing::error!(%error, "a stream cannot be loaded");
-                    Failure::Internal
-                };
-                let named = |(aggregate_id, install): (_, Result<_, _>)| {
-                    (StreamName { aggregate_type, aggregate_id }, install.map_err(failed))
-                };
-                return loaded.into_iter().map(named).collect();
-            }
-            Err(error) => {
-                tracing::warn!(%error, aggregate_type, streams = ids.len(), "streams cannot be loaded now");
-                if !backoff.wait().await {
-                    return all_failed(aggregate_type, ids, &Failure::Unavailable);
+        for id in std::mem::take(&mut ids) {
+            match try_load(aggregate_type, vec![Arc::clone(&id)], &pool).await {
+                Ok(streams) => hand_over(streams),
+                Err(error) => {
+                    tracing::warn!(%error, aggregate_type, %id, "a stream cannot be loaded now");
+                    ids.push(id);
                 }
             }
+        }
+        if ids.is_empty() || !backoff.wait().await {
+            return hand_over(all_failed(aggregate_type, ids, &Failure::Unavailable));
         }
     }
 }
 
-fn all_failed(aggregate_type: &'static str, ids: Vec<Arc<str>>, failure: &Failure) -> Loaded {
+async fn try_load(
+    aggregate_type: &'static str,
+    ids: Vec<Arc<str>>,
+    pool: &PgPool,
+) -> Result<Vec<LoadedStream>, sqlx::Error> {
+    let begun = std::time::Instant::now();
+    let loaded = Aggregates::load(aggregate_type, ids, pool.clone()).await?;
+    metrics::histogram!("daybook_bus_cold_load_seconds").record(begun.elapsed().as_secs_f64());
+    metrics::counter!("daybook_bus_cold_streams_total").increment(loaded.len() as u64);
+    let failed = |error| {
+        tracing::error!(%error, "a stream cannot be loaded");
+        Failure::Internal
+    };
+    let named = |(aggregate_id, install): (_, Result<_, _>)| {
+        (StreamName { aggregate_type, aggregate_id }, install.map_err(failed))
+    };
+    Ok(loaded.into_iter().map(named).collect())
+}
+
+fn all_failed(aggregate_type: &'static str, ids: Vec<Arc<str>>, failure: &Failure) -> Vec<LoadedStream> {
     let names = ids.into_iter().map(|aggregate_id| StreamName { aggregate_type, aggregate_id });
     names.map(|name| (name, Err(failure.clone()))).collect()
 }
@@ -200,7 +235,7 @@ impl Decider {
 
     /// Puts streams in memory and wakes who waited for them.
     pub(super) fn loaded(&mut self, loaded: Loaded) {
-        for (stream, loaded) in loaded {
+        for (stream, loaded) in loaded.streams {
             self.loaded_one(&stream, loaded);
         }
     }
