@@ -89,7 +89,7 @@ async fn main() -> anyhow::Result<()> {
     let latencies = loading.await??;
     let samples = samples?;
 
-    let (first, last) = (samples.after_a_sixth(), samples.newest());
+    let (first, last) = (samples.after_a_sixth(), samples.at_the_end());
     let at = samples.seconds();
     let name =
         if at >= HOUR { "memory/rss-after-hour".to_owned() } else { format!("memory/rss-after-{at}s") };

@@ -51,13 +51,16 @@ impl Samples {
         self.0.len() as u64 - 1
     }
 
-    /// Once caches have filled.
+    /// The median over the second sixth: caches have filled. Single samples lie by a fifth to both sides, because the allocator
+    /// gives memory back now and then.
     pub fn after_a_sixth(&self) -> f64 {
-        self.0[self.0.len() / 6]
+        let sixth = self.0.len() / 6;
+        median(&self.0[sixth..2 * sixth + 1])
     }
 
-    pub fn newest(&self) -> f64 {
-        self.0[self.0.len() - 1]
+    /// The median over the last sixth.
+    pub fn at_the_end(&self) -> f64 {
+        median(&self.0[self.0.len() * 5 / 6..])
     }
 
     pub fn most(&self) -> f64 {
@@ -71,4 +74,10 @@ impl Samples {
             println!("  after {second} s: {mib:.0} MiB");
         }
     }
+}
+
+fn median(samples: &[f64]) -> f64 {
+    let mut samples = samples.to_vec();
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
 }
