@@ -57,21 +57,15 @@ async fn deposed_unheard() -> (TestBus, AccountId) {
 
 #[tokio::test]
 async fn what_the_other_leader_wrote_is_what_a_returning_one_decides_on() {
-    let (house, account) = deposed_unheard().await;
-    let refused = house.execute(&admin(), withdraw(&account, "15.00")).await;
-    assert_eq!(refused, Err(Failure::Unavailable));
-    comes_to_lead(&house.bus).await;
-    house.accepted(&admin(), withdraw(&account, "15.00")).await;
-}
-
-#[tokio::test]
-async fn a_stream_that_another_leader_has_continued_is_no_defect() {
-    let (house, account) = deposed_unheard().await;
-    // Its commit fails on the connection that the other one has ended; then the stream is loaded with what is new in it.
-    let refused = house.execute(&admin(), withdraw(&account, "1.00")).await;
-    assert_eq!(refused, Err(Failure::Unavailable));
-    comes_to_lead(&house.bus).await;
-    house.accepted(&admin(), withdraw(&account, "15.00")).await;
+    // A refusal leaves the stream in memory. After what would have had events it is loaded again with what is new in it:
+    // that is no defect of this node.
+    for amount in ["15.00", "1.00"] {
+        let (house, account) = deposed_unheard().await;
+        let refused = house.execute(&admin(), withdraw(&account, amount)).await;
+        assert_eq!(refused, Err(Failure::Unavailable), "{amount}");
+        comes_to_lead(&house.bus).await;
+        house.accepted(&admin(), withdraw(&account, "15.00")).await;
+    }
 }
 
 #[tokio::test]
