@@ -1,7 +1,7 @@
 //! The server's log and metrics.
 
 use std::io::IsTerminal as _;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -45,18 +45,44 @@ pub fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
 /// # Errors
 /// When another recorder was installed.
 pub fn metrics() -> anyhow::Result<PrometheusHandle> {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    if let Some(handle) = HANDLE.get() {
+    // Held while the recorder is installed: whoever comes meanwhile would find one installed and no handle to it.
+    static HANDLE: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut installed = HANDLE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*installed {
         return Ok(handle.clone());
     }
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_commands".to_owned()), COUNTS)?
         .set_buckets_for_metric(Matcher::Suffix("_events".to_owned()), COUNTS)?
-        .install_recorder();
-    match handle {
-        Ok(handle) => Ok(HANDLE.get_or_init(|| handle).clone()),
-        // Another thread was first.
-        Err(error) => HANDLE.get().cloned().with_context(|| format!("metrics cannot be collected: {error}")),
+        .install_recorder()
+        .context("metrics cannot be collected")?;
+    Ok(installed.insert(handle).clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::metrics;
+
+    #[test]
+    fn servers_that_start_at_once_in_one_process_share_its_metrics() {
+        const SERVERS: usize = 32;
+        let together = Barrier::new(SERVERS);
+        thread::scope(|scope| {
+            let starts: Vec<_> = (0..SERVERS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        together.wait();
+                        metrics()
+                    })
+                })
+                .collect();
+            for start in starts {
+                start.join().unwrap().unwrap();
+            }
+        });
     }
 }
