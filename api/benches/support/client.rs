@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, ensure};
 use domain::ids::AccountId;
 use event_store::LogPosition;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -13,6 +14,8 @@ const DEPOSIT: &str =
     "mutation ($input: MoneyInput!) { deposit(input: $input) { logPosition errors { code } } }";
 const TRANSFERS: &str =
     "mutation ($inputs: [TransferInput!]!) { transfers(inputs: $inputs) { logPosition errors { code } } }";
+
+const AMOUNT: &str = "1.00";
 
 /// After this a connection is not used again. The server closes one that has been idle for 30 s; what is sent at that very
 /// moment is lost.
@@ -38,17 +41,74 @@ pub enum Deposited {
     Unavailable,
 }
 
+// What is sent and read is typed, and so costs the machine, which the server shares, little.
+
+#[derive(Serialize)]
+struct Question<V> {
+    query: &'static str,
+    variables: V,
+}
+
+#[derive(Serialize)]
+struct Input<V> {
+    input: V,
+}
+
+#[derive(Serialize)]
+struct Inputs<'a, V> {
+    inputs: &'a [V],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MoneyInput<'a> {
+    idempotency_key: Uuid,
+    account_id: &'a AccountId,
+    amount: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TransferInput<'a> {
+    idempotency_key: Uuid,
+    from: &'a AccountId,
+    to: &'a AccountId,
+    amount: &'static str,
+}
+
+#[derive(Deserialize)]
+struct Answer<D> {
+    data: Option<D>,
+    #[serde(default)]
+    errors: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct DepositData {
+    deposit: Payload,
+}
+
+#[derive(Deserialize)]
+struct TransfersData {
+    transfers: Vec<Payload>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Payload {
     log_position: Option<String>,
-    errors: Vec<Value>,
+    errors: Vec<Refused>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Refused {
+    code: String,
 }
 
 impl Payload {
     /// Whether asking again with the same key settles it.
     fn is_unknown(&self) -> bool {
-        self.errors.iter().any(|error| error["code"] == "UNAVAILABLE")
+        self.errors.iter().any(|error| error.code == "UNAVAILABLE")
     }
 }
 
@@ -68,13 +128,15 @@ impl Client {
     /// # Errors
     /// When it is refused, or the answer is not one of a working server.
     pub async fn deposit(&self, account: &AccountId) -> anyhow::Result<Deposited> {
-        let input = json!({"idempotencyKey": key(), "accountId": account, "amount": "1.00"});
-        let (status, answer) = self.ask(DEPOSIT, json!({ "input": input })).await?;
-        if status == 503 || answer.get("errors").is_some() {
-            return Ok(Deposited::Unavailable);
+        let input = MoneyInput { idempotency_key: Uuid::now_v7(), account_id: account, amount: AMOUNT };
+        let (status, answer) = self.ask::<DepositData>(DEPOSIT, Input { input }).await?;
+        match answer.data {
+            Some(data) if status != 503 && answer.errors.is_empty() => {
+                accepted(&data.deposit)?;
+                Ok(Deposited::Accepted)
+            }
+            _ => Ok(Deposited::Unavailable),
         }
-        accepted(serde_json::from_value(answer["data"]["deposit"].clone())?)?;
-        Ok(Deposited::Accepted)
     }
 
     /// Transfers of 1.00 in one request; all are accepted. What a busy server could not tell in time is asked again with the
@@ -86,17 +148,16 @@ impl Client {
         &self,
         pairs: impl Iterator<Item = (&'a AccountId, &'a AccountId)>,
     ) -> anyhow::Result<()> {
-        let inputs: Vec<Value> = pairs
-            .map(|(from, to)| json!({"idempotencyKey": key(), "from": from, "to": to, "amount": "1.00"}))
-            .collect();
+        let input = |(from, to)| TransferInput { idempotency_key: Uuid::now_v7(), from, to, amount: AMOUNT };
+        let inputs: Vec<TransferInput<'_>> = pairs.map(input).collect();
         let begun = Instant::now();
         loop {
-            let (status, mut answer) = self.ask(TRANSFERS, json!({ "inputs": inputs })).await?;
-            ensure!(status == 200 && answer.get("errors").is_none(), "transfers: {status} {answer}");
-            let payloads: Vec<Payload> = serde_json::from_value(answer["data"]["transfers"].take())?;
+            let (status, answer) = self.ask::<TransfersData>(TRANSFERS, Inputs { inputs: &inputs }).await?;
+            ensure!(status == 200 && answer.errors.is_empty(), "transfers: {status} {:?}", answer.errors);
+            let payloads = answer.data.context("no data")?.transfers;
             ensure!(payloads.len() == inputs.len(), "{} answers to {}", payloads.len(), inputs.len());
             if begun.elapsed() > SETTLED_WITHIN || !payloads.iter().any(Payload::is_unknown) {
-                return payloads.into_iter().try_for_each(accepted);
+                return payloads.iter().try_for_each(accepted);
             }
         }
     }
@@ -107,25 +168,27 @@ impl Client {
     /// When it is not visible yet.
     pub async fn read_at_least(&self, head: LogPosition) -> anyhow::Result<()> {
         let query = "query ($head: LogPosition!) { trialBalance(atLeast: $head) { asset } }";
-        let (status, answer) = self.ask(query, json!({"head": head.to_string()})).await?;
-        ensure!(status == 200 && answer.get("errors").is_none(), "{status} {answer}");
+        let (status, answer) = self.ask::<Value>(query, json!({"head": head.to_string()})).await?;
+        ensure!(status == 200 && answer.errors.is_empty(), "{status} {:?}", answer.errors);
         Ok(())
     }
 
-    async fn ask(&self, query: &str, variables: Value) -> anyhow::Result<(u16, Value)> {
+    async fn ask<D: DeserializeOwned>(
+        &self,
+        query: &'static str,
+        variables: impl Serialize,
+    ) -> anyhow::Result<(u16, Answer<D>)> {
         let request = self.http.post(&self.url).bearer_auth(&self.key);
-        let answer = request.json(&json!({"query": query, "variables": variables})).send().await?;
-        Ok((answer.status().as_u16(), answer.json().await?))
+        let answer = request.json(&Question { query, variables }).send().await?;
+        let status = answer.status().as_u16();
+        let body = answer.bytes().await?;
+        let answer = serde_json::from_slice(&body)
+            .with_context(|| format!("{status} {}", String::from_utf8_lossy(&body)))?;
+        Ok((status, answer))
     }
 }
 
-fn key() -> String {
-    Uuid::now_v7().to_string()
-}
-
-fn accepted(payload: Payload) -> anyhow::Result<()> {
-    if payload.log_position.is_none() || !payload.errors.is_empty() {
-        bail!("refused: {:?}", payload.errors);
-    }
+fn accepted(payload: &Payload) -> anyhow::Result<()> {
+    ensure!(payload.log_position.is_some() && payload.errors.is_empty(), "refused: {:?}", payload.errors);
     Ok(())
 }
