@@ -41,6 +41,12 @@ macro_rules! ids {
             }
         }
 
+        impl From<&$name> for std::sync::Arc<str> {
+            fn from(id: &$name) -> Self {
+                Self::clone(&id.0)
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -124,6 +130,12 @@ impl Party {
     /// Its name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<&Party> for std::sync::Arc<str> {
+    fn from(party: &Party) -> Self {
+        party.as_str().into()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::fold::{Command, Folding};
 /// Folds the commands into the rows. Nothing is written. Without `loads` all rows there are are in memory.
 ///
 /// Most rows are loaded for the whole batch at once. What a command touches only because of what an earlier one of the
-/// batch has done is loaded just before it.
+/// batch has done is loaded just before it, for projections that have such a thing.
 pub(super) async fn fold(
     connection: &mut PgConnection,
     schema: &str,
@@ -24,8 +24,11 @@ pub(super) async fn fold(
         sql::load(connection, schema, folding).await?;
     }
     for (folded, command) in commands.iter().enumerate() {
-        if loads {
+        if loads && folding.looks_at_rows() {
             load_touched(connection, schema, folding, command).await?;
+        } else if loads && cfg!(debug_assertions) {
+            folding.touches(command);
+            assert!(!folding.has_wanted(), "a projection looks at rows and does not say so");
         }
         if let Err(error) = folding.fold(command) {
             return Ok(Err(Stop { folded, error }));

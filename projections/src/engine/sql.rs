@@ -16,7 +16,7 @@ pub(super) async fn load(
     folding: &mut dyn Folding,
 ) -> Result<(), sqlx::Error> {
     for rows in folding.tables_mut() {
-        let keys = rows.take_wanted();
+        let keys = rows.begin_load();
         if keys.is_empty() {
             continue;
         }
@@ -30,7 +30,7 @@ async fn load_table(
     connection: &mut PgConnection,
     schema: &str,
     rows: &mut dyn TableRows,
-    keys: &[Vec<Cell>],
+    keys: &[Vec<Cell<'_>>],
 ) -> Result<(), sqlx::Error> {
     let table = rows.table();
     let key = &table.columns[..table.key_columns];
@@ -86,7 +86,7 @@ async fn insert(
     connection: &mut PgConnection,
     schema: &str,
     table: &Table,
-    rows: &[Vec<Cell>],
+    rows: &[Vec<Cell<'_>>],
     replacing: bool,
 ) -> Result<(), sqlx::Error> {
     let name = |column: &Column| column.name.to_owned();
@@ -113,7 +113,7 @@ async fn delete(
     connection: &mut PgConnection,
     schema: &str,
     table: &Table,
-    keys: &[Vec<Cell>],
+    keys: &[Vec<Cell<'_>>],
 ) -> Result<(), sqlx::Error> {
     let key = &table.columns[..table.key_columns];
     let on = join(key, " AND ", |column| format!("t.{0} = k.{0}", column.name));
@@ -131,7 +131,7 @@ async fn copy(
     connection: &mut PgConnection,
     schema: &str,
     table: &Table,
-    rows: &[Vec<Cell>],
+    rows: &[Vec<Cell<'_>>],
 ) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
@@ -159,7 +159,7 @@ async fn copy(
 }
 
 /// As the text format of `COPY` has it.
-fn write_cell(part: &mut String, cell: &Cell) {
+fn write_cell(part: &mut String, cell: &Cell<'_>) {
     use std::fmt::Write as _;
     match cell {
         Cell::Null => part.push_str("\\N"),
@@ -195,7 +195,7 @@ fn unnest(columns: &[Column], alias: &str) -> String {
 fn bind_columns<'q>(
     mut query: Query<'q, Postgres, PgArguments>,
     columns: &[Column],
-    rows: &[Vec<Cell>],
+    rows: &'q [Vec<Cell<'_>>],
 ) -> Query<'q, Postgres, PgArguments> {
     for (index, column) in columns.iter().enumerate() {
         let cells = rows.iter().map(|row| &row[index]);
@@ -203,7 +203,7 @@ fn bind_columns<'q>(
             SqlType::Text | SqlType::Numeric => query.bind(
                 cells
                     .map(|cell| match cell {
-                        Cell::Text(text) => Some(text.clone()),
+                        Cell::Text(text) => Some(&**text),
                         _ => None,
                     })
                     .collect::<Vec<_>>(),

@@ -1,6 +1,8 @@
 //! How one value stands in a column: exact in both directions, as text where PostgreSQL has no type of ours.
 
+use std::borrow::Cow;
 use std::error::Error;
+use std::sync::Arc;
 
 use domain::account::{AccountKind, AccountStatus};
 use domain::ids::{AccountId, HoldId, MovementId, OrderId, PortfolioId, Symbol, TradeId};
@@ -36,27 +38,36 @@ impl SqlType {
 
 /// A value on its way to or from a column. Numerics travel as text, because they are wider than any number of the driver.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Cell {
+pub(crate) enum Cell<'a> {
     Null,
-    Text(String),
+    Text(Cow<'a, str>),
     Int(i64),
     Time(Timestamp),
 }
 
 pub(crate) type FieldError = Box<dyn Error + Send + Sync>;
 
-impl Cell {
-    pub(crate) fn read(row: &PgRow, index: usize, sql_type: SqlType) -> Result<Self, sqlx::Error> {
+impl<'a> Cell<'a> {
+    pub(crate) fn read(row: &'a PgRow, index: usize, sql_type: SqlType) -> Result<Self, sqlx::Error> {
         Ok(match sql_type {
             SqlType::Text | SqlType::Numeric => {
-                row.try_get::<Option<String>, _>(index)?.map_or(Self::Null, Self::Text)
+                row.try_get::<Option<&str>, _>(index)?.map_or(Self::Null, |text| Self::Text(text.into()))
             }
             SqlType::BigInt => row.try_get::<Option<i64>, _>(index)?.map_or(Self::Null, Self::Int),
             SqlType::Time => row.try_get::<Option<Timestamp>, _>(index)?.map_or(Self::Null, Self::Time),
         })
     }
 
-    fn text(self) -> Result<String, FieldError> {
+    pub(crate) fn into_owned(self) -> Cell<'static> {
+        match self {
+            Self::Null => Cell::Null,
+            Self::Text(text) => Cell::Text(text.into_owned().into()),
+            Self::Int(number) => Cell::Int(number),
+            Self::Time(time) => Cell::Time(time),
+        }
+    }
+
+    fn text(self) -> Result<Cow<'a, str>, FieldError> {
         match self {
             Self::Text(text) => Ok(text),
             other => Err(format!("expected a text, found {other:?}").into()),
@@ -74,16 +85,16 @@ impl Cell {
 /// A type that has a column type.
 pub(crate) trait Field: Clone + Sized {
     const TYPE: SqlType;
-    fn cell(&self) -> Cell;
-    fn from_cell(cell: Cell) -> Result<Self, FieldError>;
+    fn cell(&self) -> Cell<'_>;
+    fn from_cell(cell: Cell<'_>) -> Result<Self, FieldError>;
 }
 
 impl<T: Field> Field for Option<T> {
     const TYPE: SqlType = T::TYPE;
-    fn cell(&self) -> Cell {
+    fn cell(&self) -> Cell<'_> {
         self.as_ref().map_or(Cell::Null, Field::cell)
     }
-    fn from_cell(cell: Cell) -> Result<Self, FieldError> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, FieldError> {
         match cell {
             Cell::Null => Ok(None),
             cell => T::from_cell(cell).map(Some),
@@ -91,42 +102,49 @@ impl<T: Field> Field for Option<T> {
     }
 }
 
-impl Field for String {
-    const TYPE: SqlType = SqlType::Text;
-    fn cell(&self) -> Cell {
-        Cell::Text(self.clone())
-    }
-    fn from_cell(cell: Cell) -> Result<Self, FieldError> {
-        cell.text()
-    }
+/// Texts.
+macro_rules! texts {
+    ($($name:ty),+) => {$(
+        impl Field for $name {
+            const TYPE: SqlType = SqlType::Text;
+            fn cell(&self) -> Cell<'_> {
+                Cell::Text(Cow::Borrowed(self))
+            }
+            fn from_cell(cell: Cell<'_>) -> Result<Self, FieldError> {
+                Ok(cell.text()?.into_owned().into())
+            }
+        }
+    )+};
 }
+
+texts!(String, Arc<str>, Cow<'static, str>);
 
 impl Field for i64 {
     const TYPE: SqlType = SqlType::BigInt;
-    fn cell(&self) -> Cell {
+    fn cell(&self) -> Cell<'_> {
         Cell::Int(*self)
     }
-    fn from_cell(cell: Cell) -> Result<Self, FieldError> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, FieldError> {
         cell.int()
     }
 }
 
 impl Field for u64 {
     const TYPE: SqlType = SqlType::BigInt;
-    fn cell(&self) -> Cell {
+    fn cell(&self) -> Cell<'_> {
         Cell::Int(i64::try_from(*self).unwrap_or(i64::MAX))
     }
-    fn from_cell(cell: Cell) -> Result<Self, FieldError> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, FieldError> {
         Ok(u64::try_from(cell.int()?)?)
     }
 }
 
 impl Field for LogPosition {
     const TYPE: SqlType = SqlType::BigInt;
-    fn cell(&self) -> Cell {
+    fn cell(&self) -> Cell<'_> {
         Cell::Int(self.to_sql())
     }
-    fn from_cell(cell: Cell) -> Result<Self, FieldError> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, FieldError> {
         cell.int().map(Self::from_sql)
     }
 }
@@ -134,20 +152,20 @@ impl Field for LogPosition {
 /// Smallest units of an asset.
 impl Field for i128 {
     const TYPE: SqlType = SqlType::Numeric;
-    fn cell(&self) -> Cell {
-        Cell::Text(self.to_string())
+    fn cell(&self) -> Cell<'_> {
+        Cell::Text(self.to_string().into())
     }
-    fn from_cell(cell: Cell) -> Result<Self, FieldError> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, FieldError> {
         Ok(cell.text()?.parse()?)
     }
 }
 
 impl Field for Timestamp {
     const TYPE: SqlType = SqlType::Time;
-    fn cell(&self) -> Cell {
+    fn cell(&self) -> Cell<'_> {
         Cell::Time(*self)
     }
-    fn from_cell(cell: Cell) -> Result<Self, FieldError> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, FieldError> {
         match cell {
             Cell::Time(time) => Ok(time),
             other => Err(format!("expected a time, found {other:?}").into()),
@@ -160,10 +178,10 @@ macro_rules! written {
     ($sql_type:expr; $($name:ty),+) => {$(
         impl Field for $name {
             const TYPE: SqlType = $sql_type;
-            fn cell(&self) -> Cell {
-                Cell::Text(self.to_string())
+            fn cell(&self) -> Cell<'_> {
+                Cell::Text(self.to_string().into())
             }
-            fn from_cell(cell: Cell) -> Result<Self, FieldError> {
+            fn from_cell(cell: Cell<'_>) -> Result<Self, FieldError> {
                 Ok(cell.text()?.parse()?)
             }
         }
@@ -178,10 +196,10 @@ macro_rules! ids {
     ($($name:ty),+) => {$(
         impl Field for $name {
             const TYPE: SqlType = SqlType::Text;
-            fn cell(&self) -> Cell {
-                Cell::Text(self.as_str().to_owned())
+            fn cell(&self) -> Cell<'_> {
+                Cell::Text(self.as_str().into())
             }
-            fn from_cell(cell: Cell) -> Result<Self, FieldError> {
+            fn from_cell(cell: Cell<'_>) -> Result<Self, FieldError> {
                 Ok(Self::new(cell.text()?))
             }
         }
@@ -195,11 +213,11 @@ macro_rules! words {
     ($($name:ident { $($variant:ident = $word:literal),+ $(,)? })+) => {$(
         impl Field for $name {
             const TYPE: SqlType = SqlType::Text;
-            fn cell(&self) -> Cell {
-                Cell::Text(match self { $(Self::$variant => $word),+ }.to_owned())
+            fn cell(&self) -> Cell<'_> {
+                Cell::Text(match self { $(Self::$variant => $word),+ }.into())
             }
-            fn from_cell(cell: Cell) -> Result<Self, FieldError> {
-                match cell.text()?.as_str() {
+            fn from_cell(cell: Cell<'_>) -> Result<Self, FieldError> {
+                match &*cell.text()? {
                     $($word => Ok(Self::$variant),)+
                     other => Err(format!("{other:?} is not known here").into()),
                 }
@@ -229,10 +247,10 @@ words! {
 
 impl Field for Code {
     const TYPE: SqlType = SqlType::Text;
-    fn cell(&self) -> Cell {
-        Cell::Text(self.as_str().to_owned())
+    fn cell(&self) -> Cell<'_> {
+        Cell::Text(self.as_str().into())
     }
-    fn from_cell(cell: Cell) -> Result<Self, FieldError> {
+    fn from_cell(cell: Cell<'_>) -> Result<Self, FieldError> {
         let text = cell.text()?;
         Self::ALL
             .iter()

@@ -47,8 +47,11 @@ pub(crate) trait Projection: Send + Sync + 'static {
     /// Rows of all its tables.
     type Rows: RowSet;
 
-    /// Asks for the rows that folding the command reads or changes. Called again after they were loaded, so it may look
-    /// at them and ask for more.
+    /// Whether [`touches`](Self::touches) looks at rows. It is then called again after those it asked for were loaded, and
+    /// after the commands before were folded, so it may ask for more.
+    const LOOKS_AT_ROWS: bool = false;
+
+    /// Asks for the rows that folding the command reads or changes.
     fn touches(command: &Command, rows: &mut Self::Rows);
 
     /// Makes the command part of the rows.
@@ -127,6 +130,7 @@ impl std::fmt::Debug for Model {
 
 /// The rows of a projection of any kind, while it folds.
 pub(crate) trait Folding: Send + Sync {
+    fn looks_at_rows(&self) -> bool;
     fn touches(&mut self, command: &Command);
     fn fold(&mut self, command: &Command) -> Result<(), FoldError>;
     fn announce(&self, changed: &mut Vec<Changed>);
@@ -147,6 +151,9 @@ impl dyn Folding + '_ {
 struct State<P: Projection>(P::Rows);
 
 impl<P: Projection> Folding for State<P> {
+    fn looks_at_rows(&self) -> bool {
+        P::LOOKS_AT_ROWS
+    }
     fn touches(&mut self, command: &Command) {
         P::touches(command, &mut self.0);
     }

@@ -1,9 +1,9 @@
 //! The rows of one table in memory while they are folded, keyed by their primary key.
 
-use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
 
+use ahash::{AHashMap, AHashSet};
 use sqlx::postgres::PgRow;
 
 use super::FoldError;
@@ -28,14 +28,14 @@ pub(crate) struct Table {
 
 /// The value of a primary key: a tuple of fields.
 pub(crate) trait Key: Clone + Debug + Eq + Hash + Ord + Send + Sync + 'static {
-    fn cells(&self) -> Vec<Cell>;
+    fn cells(&self) -> Vec<Cell<'_>>;
 }
 
 macro_rules! tuple_keys {
     ($($($name:ident)+;)+) => {$(
         impl<$($name: Field + Debug + Eq + Hash + Ord + Send + Sync + 'static),+> Key for ($($name,)+) {
             #[expect(non_snake_case, reason = "named as the types")]
-            fn cells(&self) -> Vec<Cell> {
+            fn cells(&self) -> Vec<Cell<'_>> {
                 let ($($name,)+) = self;
                 vec![$($name.cell()),+]
             }
@@ -50,7 +50,7 @@ pub(crate) trait Row: Clone + Debug + PartialEq + Send + Sync + 'static {
     type Key: Key;
     const TABLE: Table;
     fn key(&self) -> Self::Key;
-    fn cells(&self) -> Vec<Cell>;
+    fn cells(&self) -> Vec<Cell<'_>>;
     /// From a result that has the table's columns first, in their order.
     fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         Self::read_from(row, 0)
@@ -94,7 +94,7 @@ macro_rules! row {
             fn key(&self) -> Self::Key {
                 ($(self.$key.clone(),)+)
             }
-            fn cells(&self) -> Vec<$crate::fold::Cell> {
+            fn cells(&self) -> Vec<$crate::fold::Cell<'_>> {
                 use $crate::fold::Field as _;
                 vec![$(self.$key.cell(),)+ $(self.$column.cell(),)*]
             }
@@ -142,9 +142,9 @@ impl<R> Slot<R> {
 /// Rows of one table: loaded from the database, or known to be absent, or made by the fold.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows<R: Row> {
-    slots: HashMap<R::Key, Slot<R>>,
+    slots: AHashMap<R::Key, Slot<R>>,
     /// To be loaded.
-    wanted: BTreeSet<R::Key>,
+    wanted: AHashSet<R::Key>,
     /// Being loaded.
     under_way: Vec<R::Key>,
     /// Nothing is in the database that is not here, so what is not here does not exist.
@@ -155,8 +155,8 @@ pub(crate) struct Rows<R: Row> {
 impl<R: Row> Default for Rows<R> {
     fn default() -> Self {
         Self {
-            slots: HashMap::new(),
-            wanted: BTreeSet::new(),
+            slots: AHashMap::new(),
+            wanted: AHashSet::new(),
             under_way: Vec::new(),
             complete: false,
             changed_count: 0,
@@ -223,16 +223,16 @@ impl<R: Row> Rows<R> {
 
 /// What a flush has to write of one table.
 #[derive(Debug, Default)]
-pub(crate) struct Writes {
+pub(crate) struct Writes<'a> {
     /// Rows that the database may have already, in the order of their keys.
-    pub(crate) upserts: Vec<Vec<Cell>>,
+    pub(crate) upserts: Vec<Vec<Cell<'a>>>,
     /// Rows that the database cannot have, in the order of their keys.
-    pub(crate) inserts: Vec<Vec<Cell>>,
+    pub(crate) inserts: Vec<Vec<Cell<'a>>>,
     /// Keys of rows to remove.
-    pub(crate) deletes: Vec<Vec<Cell>>,
+    pub(crate) deletes: Vec<Vec<Cell<'a>>>,
 }
 
-impl Writes {
+impl Writes<'_> {
     pub(crate) fn is_empty(&self) -> bool {
         self.upserts.is_empty() && self.inserts.is_empty() && self.deletes.is_empty()
     }
@@ -241,15 +241,15 @@ impl Writes {
 /// [`Rows`] of any table, as the engine handles them.
 pub(crate) trait TableRows: Send + Sync {
     fn table(&self) -> Table;
-    /// The keys asked for since the last call, as cells.
-    fn take_wanted(&mut self) -> Vec<Vec<Cell>>;
+    /// Begins to load the keys asked for, and gives them as cells, in their order.
+    fn begin_load(&mut self) -> Vec<Vec<Cell<'static>>>;
     fn has_wanted(&self) -> bool;
     /// Takes a row from the database in.
     fn load(&mut self, row: &PgRow) -> Result<(), sqlx::Error>;
     /// What was wanted before and not loaded does not exist.
     fn settle_absent(&mut self);
     /// What has changed since the last flush.
-    fn writes(&self) -> Writes;
+    fn writes(&self) -> Writes<'_>;
     fn has_changes(&self) -> bool;
     fn changed_count(&self) -> usize;
     /// What was changed stands in the database now.
@@ -266,11 +266,11 @@ impl<R: Row> TableRows for Rows<R> {
         R::TABLE
     }
 
-    fn take_wanted(&mut self) -> Vec<Vec<Cell>> {
-        let wanted = std::mem::take(&mut self.wanted);
-        let cells = wanted.iter().map(Key::cells).collect();
-        self.under_way.extend(wanted);
-        cells
+    fn begin_load(&mut self) -> Vec<Vec<Cell<'static>>> {
+        self.under_way.extend(self.wanted.drain());
+        self.under_way.sort_unstable();
+        let owned = |key: &R::Key| key.cells().into_iter().map(Cell::into_owned).collect();
+        self.under_way.iter().map(owned).collect()
     }
 
     fn has_wanted(&self) -> bool {
@@ -289,7 +289,7 @@ impl<R: Row> TableRows for Rows<R> {
         }
     }
 
-    fn writes(&self) -> Writes {
+    fn writes(&self) -> Writes<'_> {
         let mut changed: Vec<_> = self.slots.iter().filter(|(_, slot)| slot.changed).collect();
         changed.sort_unstable_by_key(|(key, _)| *key);
         let mut writes = Writes::default();

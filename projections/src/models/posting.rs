@@ -4,6 +4,8 @@
 //! `rounding`, the venues) has its leg posted here, from what the other side says. So each command's debits equal its
 //! credits.
 
+use std::sync::Arc;
+
 use domain::account::AccountEvent;
 use domain::ids::{MovementId, Party};
 use domain::portfolio::PortfolioEvent;
@@ -16,14 +18,14 @@ use crate::read::Direction;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Posting {
     /// Whose: an account, a portfolio or a party without a stream.
-    pub(crate) party: String,
-    pub(crate) counterparty: String,
+    pub(crate) party: Arc<str>,
+    pub(crate) counterparty: Arc<str>,
     pub(crate) direction: Direction,
     pub(crate) asset: Asset,
     /// Above zero.
     pub(crate) units: i128,
     pub(crate) kind: &'static str,
-    pub(crate) movement_id: String,
+    pub(crate) movement_id: Arc<str>,
     pub(crate) reference: Option<String>,
     pub(crate) effective_at: Timestamp,
     /// Whether the party has no stream.
@@ -64,14 +66,14 @@ struct Legs<'a> {
 /// What a movement is, beside its sides and amount.
 struct About<'a> {
     kind: &'static str,
-    movement_id: &'a str,
+    movement_id: Arc<str>,
     reference: Option<&'a String>,
     effective_at: Option<Timestamp>,
 }
 
-impl<'a> About<'a> {
-    fn new(kind: &'static str, movement_id: &'a str) -> Self {
-        Self { kind, movement_id, reference: None, effective_at: None }
+impl About<'_> {
+    fn new(kind: &'static str, movement_id: impl Into<Arc<str>>) -> Self {
+        Self { kind, movement_id: movement_id.into(), reference: None, effective_at: None }
     }
 }
 
@@ -82,27 +84,29 @@ impl Legs<'_> {
         direction: Direction,
         asset: Asset,
         units: i128,
-        counterparty: &str,
+        counterparty: impl Into<Arc<str>>,
         about: About<'_>,
     ) {
         if units == 0 {
             return;
         }
+        let counterparty = counterparty.into();
+        let outside = is_outside(&counterparty);
         let own = Posting {
-            party: self.fact.stream.to_string(),
-            counterparty: counterparty.to_owned(),
+            party: Arc::clone(&self.fact.stream),
+            counterparty,
             direction,
             asset,
             units,
             kind: about.kind,
-            movement_id: about.movement_id.to_owned(),
+            movement_id: about.movement_id,
             reference: about.reference.cloned(),
             effective_at: about.effective_at.unwrap_or(self.fact.recorded_at),
             outside: false,
         };
-        let other = is_outside(counterparty).then(|| Posting {
-            party: own.counterparty.clone(),
-            counterparty: own.party.clone(),
+        let other = outside.then(|| Posting {
+            party: Arc::clone(&own.counterparty),
+            counterparty: Arc::clone(&own.party),
             direction: match direction {
                 Direction::Debit => Direction::Credit,
                 Direction::Credit => Direction::Debit,
@@ -121,54 +125,52 @@ fn of_account(command: &Command, event: &AccountEvent, legs: &mut Legs<'_>) {
         AccountEvent::FundsDeposited { movement_id, from, amount, reference, effective_at } => {
             let about = About {
                 kind: "DEPOSIT",
-                movement_id: movement_id.as_str(),
+                movement_id: movement_id.into(),
                 reference: reference.as_ref(),
                 effective_at: *effective_at,
             };
-            legs.post(Credit, amount.asset(), amount.units(), from.as_str(), about);
+            legs.post(Credit, amount.asset(), amount.units(), from, about);
         }
         AccountEvent::FundsWithdrawn { movement_id, to, amount, reference, effective_at } => {
             let about = About {
                 kind: "WITHDRAWAL",
-                movement_id: movement_id.as_str(),
+                movement_id: movement_id.into(),
                 reference: reference.as_ref(),
                 effective_at: *effective_at,
             };
-            legs.post(Debit, amount.asset(), amount.units(), to.as_str(), about);
+            legs.post(Debit, amount.asset(), amount.units(), to, about);
         }
         AccountEvent::TransferSent { transfer_id, to, amount, reference, effective_at } => {
             let about = About {
                 kind: "TRANSFER",
-                movement_id: transfer_id.as_str(),
+                movement_id: transfer_id.into(),
                 reference: reference.as_ref(),
                 effective_at: *effective_at,
             };
-            legs.post(Debit, amount.asset(), amount.units(), to.as_str(), about);
+            legs.post(Debit, amount.asset(), amount.units(), to, about);
         }
         AccountEvent::TransferReceived { transfer_id, from, amount, reference, effective_at } => {
             let about = About {
                 kind: if is_capture(command, transfer_id) { "CAPTURE" } else { "TRANSFER" },
-                movement_id: transfer_id.as_str(),
+                movement_id: transfer_id.into(),
                 reference: reference.as_ref(),
                 effective_at: *effective_at,
             };
-            legs.post(Credit, amount.asset(), amount.units(), from.as_str(), about);
+            legs.post(Credit, amount.asset(), amount.units(), from, about);
         }
         AccountEvent::HoldCaptured { transfer_id, to, amount, .. } => {
-            let about = About::new("CAPTURE", transfer_id.as_str());
-            legs.post(Debit, amount.asset(), amount.units(), to.as_str(), about);
+            let about = About::new("CAPTURE", transfer_id);
+            legs.post(Debit, amount.asset(), amount.units(), to, about);
         }
         AccountEvent::PurchaseSettled { trade_id, counterparty, notional, fee, .. } => {
-            let trade = trade_id.as_str();
-            let purchase = About::new("PURCHASE", trade);
-            legs.post(Debit, notional.asset(), notional.units(), counterparty.as_str(), purchase);
-            legs.post(Debit, fee.asset(), fee.units(), Party::FEES.as_str(), About::new("FEE", trade));
+            let purchase = About::new("PURCHASE", trade_id);
+            legs.post(Debit, notional.asset(), notional.units(), counterparty, purchase);
+            legs.post(Debit, fee.asset(), fee.units(), &Party::FEES, About::new("FEE", trade_id));
         }
         AccountEvent::SaleSettled { trade_id, counterparty, notional, fee, .. } => {
-            let trade = trade_id.as_str();
-            let sale = About::new("SALE", trade);
-            legs.post(Credit, notional.asset(), notional.units(), counterparty.as_str(), sale);
-            legs.post(Debit, fee.asset(), fee.units(), Party::FEES.as_str(), About::new("FEE", trade));
+            let sale = About::new("SALE", trade_id);
+            legs.post(Credit, notional.asset(), notional.units(), counterparty, sale);
+            legs.post(Debit, fee.asset(), fee.units(), &Party::FEES, About::new("FEE", trade_id));
         }
         AccountEvent::AccountOpened { .. }
         | AccountEvent::HoldPlaced { .. }
@@ -185,24 +187,21 @@ fn of_portfolio(event: &PortfolioEvent, legs: &mut Legs<'_>) {
     use Direction::{Credit, Debit};
     match event {
         PortfolioEvent::AssetDeposited { movement_id, from, quantity, reference, .. } => {
-            let about =
-                About { reference: reference.as_ref(), ..About::new("ASSET_DEPOSIT", movement_id.as_str()) };
-            legs.post(Credit, quantity.asset(), quantity.units(), from.as_str(), about);
+            let about = About { reference: reference.as_ref(), ..About::new("ASSET_DEPOSIT", movement_id) };
+            legs.post(Credit, quantity.asset(), quantity.units(), from, about);
         }
         PortfolioEvent::AssetWithdrawn { movement_id, to, quantity, reference, .. } => {
-            let about = About {
-                reference: reference.as_ref(),
-                ..About::new("ASSET_WITHDRAWAL", movement_id.as_str())
-            };
-            legs.post(Debit, quantity.asset(), quantity.units(), to.as_str(), about);
+            let about =
+                About { reference: reference.as_ref(), ..About::new("ASSET_WITHDRAWAL", movement_id) };
+            legs.post(Debit, quantity.asset(), quantity.units(), to, about);
         }
         PortfolioEvent::PositionIncreased { trade_id, from, quantity, .. } => {
-            let about = About::new("PURCHASE", trade_id.as_str());
-            legs.post(Credit, quantity.asset(), quantity.units(), from.as_str(), about);
+            let about = About::new("PURCHASE", trade_id);
+            legs.post(Credit, quantity.asset(), quantity.units(), from, about);
         }
         PortfolioEvent::PositionReduced { trade_id, to, quantity, .. } => {
-            let about = About::new("SALE", trade_id.as_str());
-            legs.post(Debit, quantity.asset(), quantity.units(), to.as_str(), about);
+            let about = About::new("SALE", trade_id);
+            legs.post(Debit, quantity.asset(), quantity.units(), to, about);
         }
         PortfolioEvent::PortfolioOpened { .. }
         | PortfolioEvent::RiskLimitsSet { .. }

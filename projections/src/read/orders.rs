@@ -186,7 +186,7 @@ impl ReadModels {
 /// The word of a status in its column.
 fn word(status: &OrderStatus) -> String {
     match status.cell() {
-        Cell::Text(word) => word,
+        Cell::Text(word) => word.into_owned(),
         _ => String::new(),
     }
 }

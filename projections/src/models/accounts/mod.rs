@@ -1,5 +1,7 @@
 //! Accounts: balance, what is held, limits and status.
 
+use std::sync::Arc;
+
 use domain::account::{AccountEvent, AccountKind, AccountStatus};
 use domain::ids::{AccountId, HoldId};
 use domain::{AnyEvent, Asset};
@@ -43,7 +45,7 @@ impl Projection for Accounts {
     fn touches(command: &Command, rows: &mut AccountRows) {
         for fact in &command.facts {
             let AnyEvent::Account(event) = &fact.event else { continue };
-            rows.accounts.want((AccountId::new(&*fact.stream),));
+            rows.accounts.want((AccountId::new(Arc::clone(&fact.stream)),));
             match event {
                 AccountEvent::HoldPlaced { hold_id, order_id: Some(_), .. }
                 | AccountEvent::PurchaseSettled { hold_id, .. }
@@ -69,7 +71,7 @@ impl Projection for Accounts {
 }
 
 fn apply(fact: &Fact, event: &AccountEvent, rows: &mut AccountRows) -> Result<(), FoldError> {
-    let account_id = AccountId::new(&*fact.stream);
+    let account_id = AccountId::new(Arc::clone(&fact.stream));
     if let AccountEvent::AccountOpened { account_id, owner, currency, kind, overdraft_limit } = event {
         rows.accounts.put(AccountRow {
             account_id: account_id.clone(),

@@ -1,5 +1,7 @@
 //! The books of internal markets: what rests in them.
 
+use std::sync::Arc;
+
 use domain::ids::{OrderId, Symbol};
 use domain::market::MarketEvent;
 use domain::order::OrderSide;
@@ -50,7 +52,7 @@ impl Projection for Book {
                 AnyEvent::Market(MarketEvent::OrderBooked { order_id, side, price, quantity, .. }) => {
                     rows.orders.put(BookRow {
                         order_id: order_id.clone(),
-                        symbol: Symbol::new(&*fact.stream),
+                        symbol: Symbol::new(Arc::clone(&fact.stream)),
                         side: *side,
                         price: *price,
                         base: quantity.asset(),

@@ -4,6 +4,8 @@
 //! minute everything is rolled up, from it on seconds stand alone. The same holds for the hour and the day of that
 //! minute. So a market costs one new row a second and one update a minute.
 
+use std::sync::Arc;
+
 use chrono::{DurationRound, TimeDelta};
 use domain::ids::Symbol;
 use domain::market::MarketEvent;
@@ -47,6 +49,7 @@ impl Projection for Candles {
     const TABLES: &'static str = include_str!("tables.sql");
     const INDEXES: &'static str = "";
     type Rows = CandleRows;
+    const LOOKS_AT_ROWS: bool = true;
 
     fn touches(command: &Command, rows: &mut CandleRows) {
         for fact in &command.facts {
@@ -56,7 +59,7 @@ impl Projection for Candles {
                     continue;
                 }
                 AnyEvent::Market(MarketEvent::TradeExecuted { .. }) => {
-                    (Symbol::new(&*fact.stream), fact.recorded_at)
+                    (Symbol::new(Arc::clone(&fact.stream)), fact.recorded_at)
                 }
                 AnyEvent::Quote(QuoteEvent::PriceObserved { window }) if window.traded.is_some() => {
                     (window.symbol.clone(), window.opened_at)
@@ -135,7 +138,7 @@ fn trade(
     quantity: &domain::Quantity,
     rows: &mut CandleRows,
 ) -> Result<(), FoldError> {
-    let symbol = Symbol::new(&*fact.stream);
+    let symbol = Symbol::new(Arc::clone(&fact.stream));
     let head = rows
         .heads
         .get(&(symbol.clone(),))

@@ -1,5 +1,8 @@
 //! Entries: every leg of every movement, with the party's balance after it; and their sums by asset.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use domain::{Asset, Timestamp};
 use event_store::LogPosition;
 
@@ -11,14 +14,14 @@ row! {
     /// A leg. Those of one event are numbered from 0.
     EntryRow in "entries", append_only
     key { log_position: LogPosition, leg: u64 }
-    party: String,
-    counterparty: String,
+    party: Arc<str>,
+    counterparty: Arc<str>,
     direction: Direction,
     asset: Asset,
     amount: i128,
     balance_after: i128,
-    kind: String,
-    movement_id: String,
+    kind: Cow<'static, str>,
+    movement_id: Arc<str>,
     reference: Option<String>,
     effective_at: Timestamp,
     recorded_at: Timestamp,
@@ -27,7 +30,7 @@ row! {
 row! {
     /// What a party's legs in one asset come to.
     BalanceRow in "entry_balances"
-    key { party: String, asset: Asset }
+    key { party: Arc<str>, asset: Asset }
     balance: i128,
 }
 
@@ -67,9 +70,9 @@ impl Projection for Entries {
                     Direction::Debit => add(&mut total.debits, posting.units)?,
                     Direction::Credit => add(&mut total.credits, posting.units)?,
                 }
-                let key = (posting.party.clone(), asset);
+                let key = (Arc::clone(&posting.party), asset);
                 let balance = rows.balances.change_or(key, || BalanceRow {
-                    party: posting.party.clone(),
+                    party: Arc::clone(&posting.party),
                     asset,
                     balance: 0,
                 });
@@ -84,7 +87,7 @@ impl Projection for Entries {
                     asset,
                     amount: posting.units,
                     balance_after,
-                    kind: posting.kind.to_owned(),
+                    kind: posting.kind.into(),
                     movement_id: posting.movement_id,
                     reference: posting.reference,
                     effective_at: posting.effective_at,

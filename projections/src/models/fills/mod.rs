@@ -1,5 +1,7 @@
 //! Fills: each order's side of each of its trades.
 
+use std::sync::Arc;
+
 use domain::ids::{OrderId, PortfolioId, Symbol, TradeId};
 use domain::order::{Liquidity, OrderEvent, OrderSide};
 use domain::portfolio::PortfolioEvent;
@@ -58,7 +60,7 @@ impl Projection for Fills {
                 | OrderEvent::OrderExpired { .. },
             ) = &fact.event
             {
-                rows.terms.want((OrderId::new(&*fact.stream),));
+                rows.terms.want((OrderId::new(Arc::clone(&fact.stream)),));
             }
         }
     }
@@ -66,7 +68,7 @@ impl Projection for Fills {
     fn fold(command: &Command, rows: &mut FillRows) -> Result<(), FoldError> {
         for fact in &command.facts {
             let AnyEvent::Order(event) = &fact.event else { continue };
-            let order_id = OrderId::new(&*fact.stream);
+            let order_id = OrderId::new(Arc::clone(&fact.stream));
             match event {
                 OrderEvent::OrderPlaced { ticket, .. } => rows.terms.put(TermsRow {
                     order_id,

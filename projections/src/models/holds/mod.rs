@@ -1,5 +1,7 @@
 //! Holds: what was set aside, what was paid out of it, and how it ended.
 
+use std::sync::Arc;
+
 use domain::account::AccountEvent;
 use domain::ids::{AccountId, HoldId, OrderId};
 use domain::{AnyEvent, Asset, Timestamp};
@@ -65,7 +67,7 @@ fn apply(fact: &Fact, event: &AccountEvent, rows: &mut HoldRows) -> Result<(), F
         AccountEvent::HoldPlaced { hold_id, amount, expires_at, reference, order_id } => {
             rows.holds.put(HoldRow {
                 hold_id: hold_id.clone(),
-                account_id: AccountId::new(&*fact.stream),
+                account_id: AccountId::new(Arc::clone(&fact.stream)),
                 placed_position: fact.log_position,
                 currency: amount.asset(),
                 amount: amount.units(),

@@ -1,5 +1,7 @@
 //! Markets: instrument and status, and apart from these, because they change every second, their prices.
 
+use std::sync::Arc;
+
 use domain::ids::Symbol;
 use domain::market::{Instrument, MarketEvent, MarketStatus, Venue};
 use domain::quote::{BestLevel, QuoteEvent};
@@ -55,10 +57,10 @@ impl Projection for Markets {
         for fact in &command.facts {
             match &fact.event {
                 AnyEvent::Market(MarketEvent::TradingHalted { .. } | MarketEvent::TradingResumed { .. }) => {
-                    rows.markets.want((Symbol::new(&*fact.stream),));
+                    rows.markets.want((Symbol::new(Arc::clone(&fact.stream)),));
                 }
                 AnyEvent::Market(MarketEvent::TradeExecuted { .. }) => {
-                    rows.prices.want((Symbol::new(&*fact.stream),));
+                    rows.prices.want((Symbol::new(Arc::clone(&fact.stream)),));
                 }
                 AnyEvent::Quote(QuoteEvent::PriceObserved { window }) => {
                     rows.prices.want((window.symbol.clone(),));
@@ -72,7 +74,7 @@ impl Projection for Markets {
         for fact in &command.facts {
             match &fact.event {
                 AnyEvent::Market(event) => {
-                    of_market(Symbol::new(&*fact.stream), event, fact.recorded_at, rows)?;
+                    of_market(Symbol::new(Arc::clone(&fact.stream)), event, fact.recorded_at, rows)?;
                 }
                 AnyEvent::Quote(event) => of_quote(event, rows),
                 AnyEvent::Account(_) | AnyEvent::Portfolio(_) | AnyEvent::Order(_) => {}

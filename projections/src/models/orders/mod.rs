@@ -1,5 +1,7 @@
 //! Orders: what was asked for, and how far it has come.
 
+use std::sync::Arc;
+
 use domain::ids::{AccountId, OrderId, PortfolioId, Symbol};
 use domain::market::Venue;
 use domain::order::{OrderEvent, OrderSide, OrderStatus, OrderType, SelfTradePrevention, TimeInForce};
@@ -55,7 +57,7 @@ impl Projection for Orders {
     fn touches(command: &Command, rows: &mut OrderRows) {
         for fact in &command.facts {
             if let AnyEvent::Order(_) = &fact.event {
-                rows.orders.want((OrderId::new(&*fact.stream),));
+                rows.orders.want((OrderId::new(Arc::clone(&fact.stream)),));
             }
         }
     }
@@ -94,7 +96,7 @@ impl Projection for Orders {
                 });
                 continue;
             }
-            let order = rows.orders.change(&(OrderId::new(&*fact.stream),))?;
+            let order = rows.orders.change(&(OrderId::new(Arc::clone(&fact.stream)),))?;
             order.sequence = fact.sequence;
             order.updated_at = fact.recorded_at;
             match event {

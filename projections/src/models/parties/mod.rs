@@ -1,5 +1,7 @@
 //! Parties without a stream: their balances follow from what others' events say of them.
 
+use std::sync::Arc;
+
 use domain::Asset;
 
 use crate::fold::{Command, FoldError, Projection, add, row, row_set};
@@ -8,7 +10,7 @@ use crate::models::posting::{Posting, postings};
 row! {
     /// What one asset comes to at one party.
     PartyRow in "parties"
-    key { party: String, asset: Asset }
+    key { party: Arc<str>, asset: Asset }
     balance: i128,
 }
 

@@ -1,5 +1,7 @@
 //! Portfolios: whose they are, what pays for them, and their limits.
 
+use std::sync::Arc;
+
 use domain::ids::{AccountId, PortfolioId};
 use domain::portfolio::PortfolioEvent;
 use domain::{AnyEvent, Asset, Money};
@@ -37,7 +39,7 @@ impl Projection for Portfolios {
     fn touches(command: &Command, rows: &mut PortfolioRows) {
         for fact in &command.facts {
             if let AnyEvent::Portfolio(_) = &fact.event {
-                rows.portfolios.want((PortfolioId::new(&*fact.stream),));
+                rows.portfolios.want((PortfolioId::new(Arc::clone(&fact.stream)),));
             }
         }
     }
@@ -62,7 +64,7 @@ impl Projection for Portfolios {
                 });
                 continue;
             }
-            let portfolio = rows.portfolios.change(&(PortfolioId::new(&*fact.stream),))?;
+            let portfolio = rows.portfolios.change(&(PortfolioId::new(Arc::clone(&fact.stream)),))?;
             portfolio.sequence = fact.sequence;
             if let PortfolioEvent::RiskLimitsSet {
                 max_order_notional,

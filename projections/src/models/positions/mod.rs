@@ -1,5 +1,7 @@
 //! Positions: what a portfolio holds of each asset, what that has cost and what sales have brought.
 
+use std::sync::Arc;
+
 use domain::ids::{OrderId, PortfolioId};
 use domain::portfolio::PortfolioEvent;
 use domain::{AnyEvent, Asset, Money, Quantity};
@@ -51,7 +53,7 @@ impl Projection for Positions {
                 }
                 _ => continue,
             };
-            let portfolio_id = PortfolioId::new(&*fact.stream);
+            let portfolio_id = PortfolioId::new(Arc::clone(&fact.stream));
             rows.positions.want((portfolio_id, asset));
             if let Some(order_id) = order_id {
                 rows.reservations.want((order_id.clone(),));
@@ -74,7 +76,7 @@ impl Projection for Positions {
 }
 
 fn apply(fact: &Fact, event: &PortfolioEvent, rows: &mut PositionRows) -> Result<(), FoldError> {
-    let portfolio_id = PortfolioId::new(&*fact.stream);
+    let portfolio_id = PortfolioId::new(Arc::clone(&fact.stream));
     match event {
         PortfolioEvent::AssetDeposited { quantity, cost, .. }
         | PortfolioEvent::PositionIncreased { quantity, cost, .. } => {

@@ -1,5 +1,7 @@
 //! Trades on internal markets. Those of outside markets are in the tick archive.
 
+use std::sync::Arc;
+
 use domain::ids::{Symbol, TradeId};
 use domain::market::MarketEvent;
 use domain::order::OrderSide;
@@ -49,7 +51,7 @@ impl Projection for Trades {
                 rows.trades.put(TradeRow {
                     log_position: fact.log_position,
                     trade_id: trade_id.clone(),
-                    symbol: Symbol::new(&*fact.stream),
+                    symbol: Symbol::new(Arc::clone(&fact.stream)),
                     price: *price,
                     base: quantity.asset(),
                     quantity: quantity.units(),

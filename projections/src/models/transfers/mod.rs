@@ -1,5 +1,7 @@
 //! Transfers between accounts: those of their own and those out of a hold.
 
+use std::sync::Arc;
+
 use domain::account::AccountEvent;
 use domain::ids::{AccountId, MovementId};
 use domain::{AnyEvent, Asset, Timestamp};
@@ -49,7 +51,7 @@ impl Projection for Transfers {
             };
             rows.transfers.put(TransferRow {
                 transfer_id: transfer_id.clone(),
-                from_account: AccountId::new(&*fact.stream),
+                from_account: AccountId::new(Arc::clone(&fact.stream)),
                 to_account: to.clone(),
                 currency: amount.asset(),
                 amount: amount.units(),
