@@ -3,10 +3,9 @@
 //! The library looks at a variable where it is used, and so would carry out the first of two mutations before it finds
 //! the second one's variable missing.
 
-use async_graphql::Variables;
 use async_graphql::parser::types::{BaseType, OperationDefinition, Type};
 use async_graphql::registry::{MetaType, MetaTypeName, Registry};
-use async_graphql::{Name, Value};
+use async_graphql::{Value, Variables};
 use domain::Code;
 
 use crate::errors::ApiError;
@@ -88,7 +87,7 @@ fn mismatch(registry: &Registry, name: &str, value: &Value) -> Option<String> {
             if *oneof && (fields.len() != 1 || fields.values().any(|value| *value == Value::Null)) {
                 return Some(format!("must have exactly one of the fields of {name}"));
             }
-            input_fields.values().find_map(|field| match fields.get(&Name::new(&field.name)) {
+            input_fields.values().find_map(|field| match fields.get(field.name.as_str()) {
                 None if field.default_value.is_some() || !field.ty.ends_with('!') => None,
                 None => Some(format!("lacks the field {}, expected {}", field.name, field.ty)),
                 Some(value) => mismatch_of_name(registry, &field.ty, value)

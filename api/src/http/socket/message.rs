@@ -54,7 +54,8 @@ impl FromClient {
             "pong" => payload(&mut message).map(|_| Self::Pong),
             "subscribe" => {
                 let id = id(&mut message)?;
-                let payload = message.remove("payload").unwrap_or_default();
+                let payload = async_graphql::Value::from_json(message.remove("payload").unwrap_or_default())
+                    .map_err(|_| Close::invalid("payload must be an object"))?;
                 let request = params::request(payload).map_err(|error| Close::invalid(error.message()))?;
                 Ok(Self::Subscribe(id, Box::new(request)))
             }
