@@ -11,8 +11,9 @@ use super::{EngineError, Stop, batch, sql};
 use crate::fold::{Command, Folding, Model};
 use crate::models;
 
-/// Rows kept in memory between batches, per projection.
-const MEMORY_ROWS: usize = 20_000;
+/// Rows kept in memory between batches, of all projections. A row takes some 300 bytes. Few in a debug build, so that its
+/// tests meet the limit.
+const MEMORY_ROWS: usize = if cfg!(debug_assertions) { 300 } else { 250_000 };
 
 /// A projection that folds, with what it keeps in memory.
 pub(super) struct Member {
@@ -86,6 +87,18 @@ impl Group {
         self.written_at = Instant::now();
         Ok(true)
     }
+
+    /// To be called when what was written is committed.
+    pub(super) fn flushed(&mut self) {
+        for member in &mut self.members {
+            member.folding.tables_mut().into_iter().for_each(|rows| rows.flushed());
+        }
+        while self.members.iter().map(Member::rows_in_memory).sum::<usize>() > MEMORY_ROWS
+            && let Some(largest) = self.members.iter_mut().max_by_key(|member| member.rows_in_memory())
+        {
+            largest.folding.tables_mut().into_iter().for_each(|rows| rows.forget());
+        }
+    }
 }
 
 impl Member {
@@ -122,14 +135,7 @@ impl Member {
         Some((self.model.name, *at, Arc::from(reason.as_str())))
     }
 
-    pub(super) fn flushed(&mut self) {
-        let mut rows_in_memory = 0;
-        for rows in self.folding.tables_mut() {
-            rows.flushed();
-            rows_in_memory += rows.len();
-        }
-        if rows_in_memory > MEMORY_ROWS {
-            self.folding.tables_mut().into_iter().for_each(|rows| rows.forget());
-        }
+    fn rows_in_memory(&self) -> usize {
+        self.folding.tables().iter().map(|rows| rows.len()).sum()
     }
 }

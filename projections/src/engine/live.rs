@@ -288,10 +288,10 @@ impl Leader {
         }
         let mut changed = HashSet::new();
         let mut announced = Vec::new();
-        for member in &mut group.members {
+        for member in &group.members {
             member.folding.announce(&mut announced);
-            member.flushed();
         }
+        group.flushed();
         announced.retain(|change| changed.insert(change.clone()));
         let stopped: Vec<_> = group.members.iter().filter_map(Member::as_stopped).collect();
         for (name, at, reason) in &stopped {

@@ -1,5 +1,6 @@
 //! The rows of one table in memory while they are folded, keyed by their primary key.
 
+use std::collections::hash_map::Entry;
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -132,11 +133,6 @@ impl<R> Slot<R> {
     fn absent() -> Self {
         Self { row: None, stored: false, changed: false }
     }
-
-    fn mark(&mut self, count: &mut usize) {
-        *count += usize::from(!self.changed);
-        self.changed = true;
-    }
 }
 
 /// Rows of one table: loaded from the database, or known to be absent, or made by the fold.
@@ -149,7 +145,8 @@ pub(crate) struct Rows<R: Row> {
     under_way: Vec<R::Key>,
     /// Nothing is in the database that is not here, so what is not here does not exist.
     complete: bool,
-    changed_count: usize,
+    /// The keys of the slots that are changed.
+    changed: Vec<R::Key>,
 }
 
 impl<R: Row> Default for Rows<R> {
@@ -159,7 +156,7 @@ impl<R: Row> Default for Rows<R> {
             wanted: AHashSet::new(),
             under_way: Vec::new(),
             complete: false,
-            changed_count: 0,
+            changed: Vec::new(),
         }
     }
 }
@@ -184,40 +181,56 @@ impl<R: Row> Rows<R> {
     pub(crate) fn change(&mut self, key: &R::Key) -> Result<&mut R, FoldError> {
         let missing = || FoldError::Missing { table: R::TABLE.name, key: format!("{key:?}") };
         let slot = self.slots.get_mut(key).ok_or_else(missing)?;
-        slot.mark(&mut self.changed_count);
+        if !std::mem::replace(&mut slot.changed, true) {
+            self.changed.push(key.clone());
+        }
         slot.row.as_mut().ok_or_else(missing)
     }
 
     /// The row under a key, made by `make` when there is none, to be changed.
     pub(crate) fn change_or(&mut self, key: R::Key, make: impl FnOnce() -> R) -> &mut R {
-        let slot = self.slots.entry(key).or_insert_with(Slot::absent);
-        slot.mark(&mut self.changed_count);
-        slot.row.get_or_insert_with(make)
+        self.slot_to_change(key).row.get_or_insert_with(make)
     }
 
     /// Writes a row, whatever was under its key.
     pub(crate) fn put(&mut self, row: R) {
-        let slot = self.slots.entry(row.key()).or_insert_with(Slot::absent);
-        slot.mark(&mut self.changed_count);
+        let slot = self.slot_to_change(row.key());
         slot.row = Some(row);
+    }
+
+    fn slot_to_change(&mut self, key: R::Key) -> &mut Slot<R> {
+        match self.slots.entry(key) {
+            Entry::Occupied(mut entry) => {
+                if !std::mem::replace(&mut entry.get_mut().changed, true) {
+                    self.changed.push(entry.key().clone());
+                }
+                entry.into_mut()
+            }
+            Entry::Vacant(entry) => {
+                self.changed.push(entry.key().clone());
+                entry.insert(Slot { row: None, stored: false, changed: true })
+            }
+        }
     }
 
     /// Removes the row under a key.
     pub(crate) fn remove(&mut self, key: &R::Key) {
         if let Some(slot) = self.slots.get_mut(key) {
-            slot.mark(&mut self.changed_count);
             slot.row = None;
+            if !std::mem::replace(&mut slot.changed, true) {
+                self.changed.push(key.clone());
+            }
         }
     }
 
     /// The rows that were changed and are still there.
     pub(crate) fn changed(&self) -> impl Iterator<Item = &R> {
-        self.slots.values().filter(|slot| slot.changed).filter_map(|slot| slot.row.as_ref())
+        self.changed.iter().filter_map(|key| self.get(key))
     }
 
     /// The keys that were changed, of rows that are gone too.
     pub(crate) fn changed_keys(&self) -> impl Iterator<Item = &R::Key> {
-        self.slots.iter().filter(|(_, slot)| slot.changed).map(|(key, _)| key)
+        self.changed.iter()
     }
 }
 
@@ -290,10 +303,11 @@ impl<R: Row> TableRows for Rows<R> {
     }
 
     fn writes(&self) -> Writes<'_> {
-        let mut changed: Vec<_> = self.slots.iter().filter(|(_, slot)| slot.changed).collect();
-        changed.sort_unstable_by_key(|(key, _)| *key);
+        let mut changed: Vec<_> = self.changed.iter().collect();
+        changed.sort_unstable();
         let mut writes = Writes::default();
-        for (key, slot) in changed {
+        for key in changed {
+            let Some(slot) = self.slots.get(key) else { continue };
             match &slot.row {
                 Some(row) if !slot.stored && (self.complete || R::TABLE.append_only) => {
                     writes.inserts.push(row.cells());
@@ -307,21 +321,21 @@ impl<R: Row> TableRows for Rows<R> {
     }
 
     fn has_changes(&self) -> bool {
-        self.changed_count > 0
+        !self.changed.is_empty()
     }
 
     fn changed_count(&self) -> usize {
-        self.changed_count
+        self.changed.len()
     }
 
     fn flushed(&mut self) {
-        self.changed_count = 0;
         if R::TABLE.append_only {
             self.slots.clear();
+            self.changed.clear();
             return;
         }
-        for slot in self.slots.values_mut() {
-            if slot.changed {
+        for key in self.changed.drain(..) {
+            if let Some(slot) = self.slots.get_mut(&key) {
                 slot.changed = false;
                 slot.stored = slot.row.is_some();
             }
