@@ -135,6 +135,13 @@ async fn pass_on(client: UnixStream, lines: Arc<Lines>) {
     }
 }
 
+/// Whether it is the start-up message (its length, version 3.0 of the protocol, parameters) of a connection that appends.
+/// Followers name such connections, too, in the statement by which they end those of a frozen leader.
+fn introduces_appender(bytes: &[u8]) -> bool {
+    const VERSION: [u8; 4] = [0, 3, 0, 0];
+    bytes.get(4..8) == Some(&VERSION) && bytes.windows(16).any(|window| window == b"daybook appender")
+}
+
 /// Passes requests on. What is to arrive later is given back.
 async fn pass_requests(
     mut from_client: OwnedReadHalf,
@@ -145,9 +152,8 @@ async fn pass_requests(
     let mut bytes = vec![0; 65_536];
     while let Ok(length @ 1..) = from_client.read(&mut bytes).await {
         let bytes = &bytes[..length];
-        // It is named in the first message; a statement that is to be cut comes later.
         let is_appender = *appends.borrow();
-        if !is_appender && bytes.windows(16).any(|window| window == b"daybook appender") {
+        if !is_appender && introduces_appender(bytes) {
             appends.send_replace(true);
             lines.appenders.fetch_add(1, Ordering::SeqCst);
         }
@@ -182,4 +188,12 @@ async fn pass_answers(
             return;
         }
     }
+}
+
+#[test]
+fn the_leader_is_told_by_how_its_connections_begin() {
+    let message = |head: &[u8]| [head, b"application_name\0daybook appender\0\0"].concat();
+    assert!(introduces_appender(&message(&[0, 0, 0, 42, 0, 3, 0, 0])));
+    assert!(!introduces_appender(&message(b"B\0\0\0\x2a\0\0\0")));
+    assert!(!introduces_appender(&[0, 0, 0, 8, 4, 210, 22, 47]));
 }
