@@ -125,7 +125,11 @@ impl Party {
 
     /// Whether it has no stream, so that its balance is a fold of what others' events say.
     pub fn is_outside(&self) -> bool {
-        matches!(self.0.as_ref(), "world" | "fees" | "rounding") || self.0.starts_with("venue:")
+        Self::is_name_outside(&self.0)
+    }
+    /// Whether what has this name has no stream.
+    pub fn is_name_outside(name: &str) -> bool {
+        matches!(name, "world" | "fees" | "rounding") || name.starts_with("venue:")
     }
     /// Its name.
     pub fn as_str(&self) -> &str {

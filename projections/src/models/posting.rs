@@ -91,7 +91,7 @@ impl Legs<'_> {
             return;
         }
         let counterparty = counterparty.into();
-        let outside = is_outside(&counterparty);
+        let outside = Party::is_name_outside(&counterparty);
         let own = Posting {
             party: Arc::clone(&self.fact.stream),
             counterparty,
@@ -217,8 +217,4 @@ fn is_capture(command: &Command, transfer: &MovementId) -> bool {
     command.facts.iter().any(|fact| {
         matches!(&fact.event, AnyEvent::Account(AccountEvent::HoldCaptured { transfer_id, .. }) if transfer_id == transfer)
     })
-}
-
-fn is_outside(party: &str) -> bool {
-    matches!(party, "world" | "fees" | "rounding") || party.starts_with("venue:")
 }
