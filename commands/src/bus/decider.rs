@@ -76,6 +76,9 @@ struct Filling {
 pub(super) struct Channels {
     pub(super) shipments: mpsc::UnboundedSender<Shipment>,
     pub(super) commits: mpsc::UnboundedReceiver<Commit>,
+    /// To those who look keys up, and back.
+    pub(super) to_look_up: mpsc::UnboundedSender<Train>,
+    pub(super) admissions: mpsc::UnboundedReceiver<Admission>,
     /// Cancelled when the lease is lost.
     pub(super) deposed: CancellationToken,
     pub(super) stop: CancellationToken,
@@ -147,7 +150,7 @@ impl Decider {
     }
 
     /// Decides until the reign ends.
-    pub(super) async fn run(&mut self, admissions: &mut mpsc::UnboundedReceiver<Admission>) -> End {
+    pub(super) async fn run(&mut self, trains: &mut mpsc::UnboundedReceiver<Train>) -> End {
         loop {
             let paused = self.recovery.paused_until();
             let mut more = false;
@@ -172,6 +175,7 @@ impl Decider {
                             let waiting = self.keys.settle(key, remembered, number);
                             self.admit_again(waiting);
                         }
+                        self.keys.committed(number);
                     }
                     Some(Commit::Failed { error, shipment }) => {
                         if let Some(end) = self.recover(error, shipment).await {
@@ -189,11 +193,18 @@ impl Decider {
                         self.loaded(loaded);
                     }
                 }
-                admission = admissions.recv() => match admission {
-                    Some(admission) => {
-                        self.admit(admission);
-                        while let Ok(admission) = admissions.try_recv() {
-                            self.admit(admission);
+                admission = self.channels.admissions.recv() => match admission {
+                    Some(admission) => self.admit_looked_up(admission),
+                    None => {
+                        tracing::error!("the look-up of keys has ended unexpectedly");
+                        return End::Deposed;
+                    }
+                },
+                train = trains.recv() => match train {
+                    Some(train) => {
+                        self.receive(train);
+                        while let Ok(train) = trains.try_recv() {
+                            self.receive(train);
                         }
                     }
                     None => return End::Stopped,
@@ -206,15 +217,31 @@ impl Decider {
         }
     }
 
-    fn admit(&mut self, admission: Admission) {
-        for train in admission.trains {
-            let train: Train = train.into_iter().filter_map(|item| self.keys.admit(item)).collect();
-            if !train.is_empty() {
-                self.waiting += train.len();
-                self.ready.push_back(train);
-            }
+    /// Takes requests in, or has their keys looked up first.
+    fn receive(&mut self, train: Train) {
+        let mut asks = train.iter().flat_map(|item| &item.asks);
+        if asks.any(|ask| self.known.may_hold(&ask.key)) {
+            self.keys.look_up_begins();
+            // If it is gone, its other channel says so.
+            let _ = self.channels.to_look_up.send(train);
+        } else {
+            self.admit(train);
         }
-        self.keys.forget_through(admission.seen_through);
+    }
+
+    fn admit_looked_up(&mut self, admission: Admission) {
+        for train in admission.trains {
+            self.admit(train);
+        }
+        self.keys.look_ups_ended(admission.asked, admission.seen_through);
+    }
+
+    fn admit(&mut self, train: Train) {
+        let train: Train = train.into_iter().filter_map(|item| self.keys.admit(item)).collect();
+        if !train.is_empty() {
+            self.waiting += train.len();
+            self.ready.push_back(train);
+        }
     }
 
     /// Those who waited for another request with the same key.

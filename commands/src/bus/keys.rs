@@ -1,8 +1,10 @@
 //! Idempotency: which keys are under way, and what the newest ones have come to.
 //!
-//! Requests arrive here after their keys were looked up in the database. What was committed since then is in this
-//! table, what is not yet durable as well, so twins meet in it. The unique index of the database is the last guard.
+//! Requests arrive here when their keys are surely new, or after these were looked up in the database. What was committed
+//! since then is in this table, what is not yet durable as well, so twins meet in it. The unique index of the database is
+//! the last guard.
 
+use std::collections::hash_map::Entry as HashEntry;
 use std::collections::{HashSet, VecDeque};
 
 use ahash::AHashMap;
@@ -34,6 +36,8 @@ pub(super) struct KeyTable {
     entries: AHashMap<KeyId, Entry>,
     /// Remembered keys by the batch that committed them, oldest first.
     newest: VecDeque<(u64, KeyId)>,
+    /// Trains whose keys are being looked up.
+    looked_up: usize,
 }
 
 impl KeyTable {
@@ -45,13 +49,23 @@ impl KeyTable {
             item.answer_all_with(&conflict());
             return None;
         }
+        let mut is_new = true;
         for ask in &item.asks {
-            if let Some(Entry::UnderWay(waiting)) = self.entries.get_mut(&ask.key) {
-                waiting.push(item);
-                return None;
+            match self.entries.get_mut(&ask.key) {
+                Some(Entry::UnderWay(waiting)) => {
+                    waiting.push(item);
+                    return None;
+                }
+                remembered => is_new &= remembered.is_none() && ask.found.is_none(),
             }
         }
-        let known: Vec<Option<Result<Remembered, Failure>>> = item
+        if is_new {
+            for ask in &item.asks {
+                self.entries.insert(ask.key.clone(), Entry::UnderWay(Vec::new()));
+            }
+            return Some(item);
+        }
+        let known = item
             .asks
             .iter()
             .map(|ask| match self.entries.get(&ask.key) {
@@ -59,12 +73,6 @@ impl KeyTable {
                 _ => ask.found.as_ref().map(|found| read_stored(found, &ask.request)),
             })
             .collect();
-        if known.iter().all(Option::is_none) {
-            for ask in &item.asks {
-                self.entries.insert(ask.key.clone(), Entry::UnderWay(Vec::new()));
-            }
-            return Some(item);
-        }
         replay(item, known);
         None
     }
@@ -84,14 +92,35 @@ impl KeyTable {
         }
     }
 
+    /// The keys of a train are going to be looked up.
+    pub(super) fn look_up_begins(&mut self) {
+        self.looked_up += 1;
+    }
+
+    /// The keys of so many trains have been looked up, and whatever was committed up to a batch was seen.
+    pub(super) fn look_ups_ended(&mut self, trains: usize, seen_through: u64) {
+        self.looked_up -= trains;
+        self.forget_through(seen_through);
+    }
+
+    /// A batch is durable, what became of its keys is settled, and they count as known: who asks for one of them from now on
+    /// has it looked up. Unless a look-up is under way that was too early to see them, they need not be remembered here.
+    pub(super) fn committed(&mut self, batch: u64) {
+        if self.looked_up == 0 {
+            self.forget_through(batch);
+        }
+    }
+
     /// Forgets what was committed up to a batch: every look-up still to arrive has begun after it.
-    pub(super) fn forget_through(&mut self, batch: u64) {
+    fn forget_through(&mut self, batch: u64) {
         while let Some((committed, _)) = self.newest.front()
             && *committed <= batch
             && let Some((_, key)) = self.newest.pop_front()
         {
-            if matches!(self.entries.get(&key), Some(Entry::Remembered(_))) {
-                self.entries.remove(&key);
+            if let HashEntry::Occupied(entry) = self.entries.entry(key)
+                && matches!(entry.get(), Entry::Remembered(_))
+            {
+                entry.remove();
             }
         }
     }
@@ -160,4 +189,36 @@ pub(super) fn linked_failed() -> Refusal {
         Code::LinkedFailed,
         "another command of the same atomic set was refused, so this one was not done either",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Answer;
+
+    fn settle(table: &mut KeyTable, key: &str, batch: u64) {
+        let outcome = Outcome::Accepted(Answer::default());
+        let remembered = Remembered { hash: [0; 32], outcome, log_position: None };
+        table.settle(KeyId::from_parts("alice", key), Some(remembered), batch);
+        table.committed(batch);
+    }
+
+    #[test]
+    fn a_committed_key_is_remembered_while_a_look_up_may_have_missed_it() {
+        let mut table = KeyTable::default();
+        settle(&mut table, "before", 1);
+        assert!(table.entries.is_empty(), "nobody can have missed it");
+
+        table.look_up_begins();
+        table.look_up_begins();
+        settle(&mut table, "meanwhile", 2);
+        table.look_ups_ended(1, 1);
+        settle(&mut table, "later", 3);
+        assert_eq!(table.entries.len(), 2, "one look-up is still under way");
+
+        table.look_ups_ended(1, 2);
+        assert_eq!(table.entries.len(), 1, "it has seen the second batch and not the third");
+        settle(&mut table, "at last", 4);
+        assert!(table.entries.is_empty() && table.newest.is_empty());
+    }
 }

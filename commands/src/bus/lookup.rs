@@ -1,5 +1,5 @@
-//! Looks the keys of arriving requests up in the database, beside the path of the decisions and many at once. Those that
-//! are known to be new need no look-up.
+//! Looks keys that may have been used up in the database, beside the path of the decisions and many at once. Requests whose
+//! keys are surely new do not come here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use event_store::Keys;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::backoff::Backoff;
 use super::item::Train;
@@ -19,22 +19,24 @@ use crate::request::Failure;
 const AT_ONCE: usize = 2;
 const TRAINS_AT_ONCE: usize = 4_096;
 
-/// Trains whose keys are looked up.
+/// Trains whose keys were looked up.
 #[derive(Debug)]
 pub(super) struct Admission {
     pub(super) trains: Vec<Train>,
+    /// How many were given here to come to this; none of them is on its way any more.
+    pub(super) asked: usize,
     /// The newest batch that was durable before the look-up began, so that it saw every key up to this one. Never less
     /// than that of an earlier admission.
     pub(super) seen_through: u64,
 }
 
-/// Works until nobody can submit any more.
+/// Works as long as the decider that gives it trains.
 pub(super) async fn run(
-    mut submitted: mpsc::UnboundedReceiver<Train>,
+    mut to_look_up: mpsc::UnboundedReceiver<Train>,
     admitted: mpsc::UnboundedSender<Admission>,
     keys: Keys,
     durable: Arc<AtomicU64>,
-    known: watch::Receiver<Option<Arc<KnownKeys>>>,
+    known: Arc<KnownKeys>,
     patience: Duration,
 ) {
     let mut under_way = FuturesOrdered::new();
@@ -47,10 +49,10 @@ pub(super) async fn run(
                     return;
                 }
             }
-            trains = receive(&mut submitted), if open && under_way.len() < AT_ONCE => match trains {
+            trains = receive(&mut to_look_up), if open && under_way.len() < AT_ONCE => match trains {
                 Some(trains) => {
                     let seen_through = durable.load(Ordering::Acquire);
-                    under_way.push_back(look_up(trains, seen_through, known.borrow().clone(), keys.clone(), patience));
+                    under_way.push_back(look_up(trains, seen_through, &known, keys.clone(), patience));
                 }
                 None => open = false,
             }
@@ -58,30 +60,28 @@ pub(super) async fn run(
     }
 }
 
-async fn receive(submitted: &mut mpsc::UnboundedReceiver<Train>) -> Option<Vec<Train>> {
+async fn receive(to_look_up: &mut mpsc::UnboundedReceiver<Train>) -> Option<Vec<Train>> {
     let mut trains = Vec::new();
     // Cancel-safe: nothing is taken unless it is returned.
-    (submitted.recv_many(&mut trains, TRAINS_AT_ONCE).await > 0).then_some(trains)
+    (to_look_up.recv_many(&mut trains, TRAINS_AT_ONCE).await > 0).then_some(trains)
 }
 
 async fn look_up(
     mut trains: Vec<Train>,
     seen_through: u64,
-    known: Option<Arc<KnownKeys>>,
+    known: &KnownKeys,
     keys: Keys,
     patience: Duration,
 ) -> Admission {
+    let asked = trains.len();
     let pairs: Vec<(String, String)> = trains
         .iter()
         .flatten()
         .flat_map(|item| &item.asks)
-        .filter(|ask| known.as_ref().is_none_or(|known| known.may_hold(&ask.key)))
-        .map(|ask| (ask.request.principal.name.clone(), ask.request.idempotency_key.clone()))
+        .filter(|ask| known.may_hold(&ask.key))
+        .map(|ask| (ask.request.principal.name.to_string(), ask.request.idempotency_key.clone()))
         .collect();
     metrics::counter!("daybook_bus_key_lookups_total").increment(pairs.len() as u64);
-    if pairs.is_empty() {
-        return Admission { trains, seen_through };
-    }
     let mut backoff = Backoff::new(patience);
     loop {
         match keys.lookup(&pairs).await {
@@ -89,12 +89,12 @@ async fn look_up(
                 if !found.is_empty() {
                     for ask in trains.iter_mut().flatten().flat_map(|item| &mut item.asks) {
                         let request = &ask.request;
-                        let pair = (request.principal.name.clone(), request.idempotency_key.clone());
+                        let pair = (request.principal.name.to_string(), request.idempotency_key.clone());
                         // Twins in one group each get a copy.
                         ask.found = found.get(&pair).cloned();
                     }
                 }
-                return Admission { trains, seen_through };
+                return Admission { trains, asked, seen_through };
             }
             Err(error) if backoff.wait().await => {
                 tracing::warn!(%error, "idempotency keys cannot be looked up; trying again");
@@ -102,7 +102,7 @@ async fn look_up(
             Err(error) => {
                 tracing::warn!(%error, "idempotency keys cannot be looked up");
                 trains.into_iter().flatten().for_each(|item| item.fail(&Failure::Unavailable));
-                return Admission { trains: Vec::new(), seen_through };
+                return Admission { trains: Vec::new(), asked, seen_through };
             }
         }
     }

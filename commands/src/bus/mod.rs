@@ -1,10 +1,10 @@
 //! The command bus: from a request to its durable events and its answer.
 //!
 //! ```text
-//! execute → desk → keys looked up → decider → committer → answer
-//!     │              (lookup)         │   ↑     (several on their way, in order)
-//!     │                               ↓   │
-//!     │                           cold streams
+//! execute → desk → decider → committer → answer
+//!     │            │ ↑  │ ↑     (several on their way, in order)
+//!     │            ↓ │  ↓ │
+//!     │            keys that may be known are looked up, cold streams loaded
 //!     └─── another node leads → peer → its desk → …
 //! ```
 //!
@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use domain::Timestamp;
-use event_store::{Keys, Log};
+use event_store::Log;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -146,25 +146,15 @@ impl Bus {
     pub async fn start(context: BusContext) -> Self {
         let BusContext { node, pool, log, settings, clock, peer } = context;
         let settings = Arc::new(settings);
-        let (submitted, to_look_up) = mpsc::unbounded_channel();
-        let (admitted, admissions) = mpsc::unbounded_channel();
+        let (submitted, trains) = mpsc::unbounded_channel();
         let (leads, leads_now) = watch::channel(false);
         let (epoch, epoch_now) = watch::channel(None);
         let (leader, leader_now) = watch::channel(None);
         let (link, link_now) = watch::channel(None);
         let durable = Arc::new(AtomicU64::new(0));
-        let known = watch::Sender::new(None);
         let stop = CancellationToken::new();
         let desk = Arc::new(Desk::new(submitted, &settings, leads_now));
         let alone = peer.is_none();
-        tokio::spawn(lookup::run(
-            to_look_up,
-            admitted,
-            Keys::new(pool.clone()),
-            Arc::clone(&durable),
-            known.subscribe(),
-            settings.patience,
-        ));
         if !alone {
             tokio::spawn(peer::follow(node.clone(), log.log_id(), leader_now, link, stop.clone()));
         }
@@ -177,14 +167,13 @@ impl Bus {
             peer,
             desk: Arc::clone(&desk),
             durable,
-            known,
             epoch,
             leads,
             leader,
             stop: stop.clone(),
         };
         let (tried, first_attempt) = oneshot::channel();
-        let reign = tokio::spawn(throne.hold(admissions, tried));
+        let reign = tokio::spawn(throne.hold(trains, tried));
         // Dropped as soon as the attempt is over.
         let _ = first_attempt.await;
         Self {

@@ -27,11 +27,11 @@ use super::Clock;
 use super::backoff::Backoff;
 use super::decider::{Channels, Decider, End};
 use super::desk::Desk;
+use super::item::Train;
 use super::known_keys::KnownKeys;
-use super::lookup::Admission;
 use super::peer::{self, Door, PeerSettings};
 use super::settings::BusSettings;
-use super::{committer, states};
+use super::{committer, lookup, states};
 
 /// Keys deleted in one short transaction.
 const PRUNE_CHUNK: u32 = 2_000;
@@ -65,8 +65,6 @@ pub(super) struct Throne {
     pub(super) settings: Arc<BusSettings>,
     pub(super) clock: Clock,
     pub(super) durable: Arc<AtomicU64>,
-    /// What is known of the keys under the present lease.
-    pub(super) known: watch::Sender<Option<Arc<KnownKeys>>>,
     pub(super) epoch: watch::Sender<Option<u64>>,
     pub(super) leads: watch::Sender<bool>,
     /// Where other nodes' commands are taken; absent when there are no other nodes.
@@ -80,11 +78,7 @@ pub(super) struct Throne {
 
 impl Throne {
     /// Leads whenever it can, until the bus stops. Says through `tried` that the first attempt to lead is over.
-    pub(super) async fn hold(
-        self,
-        mut admissions: mpsc::UnboundedReceiver<Admission>,
-        tried: oneshot::Sender<()>,
-    ) {
+    pub(super) async fn hold(self, mut trains: mpsc::UnboundedReceiver<Train>, tried: oneshot::Sender<()>) {
         let mut tried = Some(tried);
         // Of its own: neither a busy pool nor a locked head keeps the lease from being renewed in time.
         let pool = lease_pool(&self.pool);
@@ -95,7 +89,7 @@ impl Throne {
         let mut serving: Option<JoinHandle<()>> = None;
         if let Some(peer) = &self.peer {
             let Some(Some((listener, address))) =
-                self.stop.run_until_cancelled(open(peer, &mut tried, &mut admissions)).await
+                self.stop.run_until_cancelled(open(peer, &mut tried, &mut trains)).await
             else {
                 return;
             };
@@ -104,7 +98,7 @@ impl Throne {
                 Door { log: self.log.log_id(), desk: Arc::clone(&self.desk), secret: secret.subscribe() };
             serving = Some(tokio::spawn(peer::serve(listener, door, stop_serving.clone())));
         }
-        self.seek(&leadership, &secret, &mut admissions, &mut tried).await;
+        self.seek(&leadership, &secret, &mut trains, &mut tried).await;
         stop_serving.cancel();
         if let Some(serving) = serving
             && let Err(error) = serving.await
@@ -118,7 +112,7 @@ impl Throne {
         &self,
         leadership: &Leadership,
         secret: &watch::Sender<Option<Secret>>,
-        admissions: &mut mpsc::UnboundedReceiver<Admission>,
+        trains: &mut mpsc::UnboundedReceiver<Train>,
         tried: &mut Option<oneshot::Sender<()>>,
     ) {
         metrics::gauge!("daybook_bus_leads").set(0.0);
@@ -128,7 +122,7 @@ impl Throne {
             let won = tokio::select! {
                 () = self.stop.cancelled() => break,
                 won = self.win(leadership) => won,
-                () = refuse_all(admissions) => break,
+                () = refuse_all(trains) => break,
             };
             let won = won.unwrap_or_else(|error| {
                 if complained.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY) {
@@ -141,7 +135,7 @@ impl Throne {
                 backoff = Backoff::endless();
                 self.leader.send_replace(None);
                 secret.send_replace(lease.secret().cloned());
-                self.reign(leadership, &lease, appender, admissions, tried).await;
+                self.reign(leadership, &lease, appender, trains, tried).await;
                 secret.send_replace(None);
                 self.give_back(leadership, lease).await;
             }
@@ -150,7 +144,7 @@ impl Throne {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = tokio::time::sleep(pause) => {}
-                () = refuse_all(admissions) => break,
+                () = refuse_all(trains) => break,
             }
         }
     }
@@ -201,7 +195,7 @@ impl Throne {
         leadership: &Leadership,
         lease: &Lease,
         appender: Appender,
-        admissions: &mut mpsc::UnboundedReceiver<Admission>,
+        trains: &mut mpsc::UnboundedReceiver<Train>,
         tried: &mut Option<oneshot::Sender<()>>,
     ) {
         let (shipments, to_commit) = mpsc::unbounded_channel();
@@ -209,20 +203,27 @@ impl Throne {
         let (due, due_states) = mpsc::channel(STATES_WAITING);
         let deposed = CancellationToken::new();
         let known = Arc::new(KnownKeys::new());
-        self.known.send_replace(Some(Arc::clone(&known)));
+        let (looked_up, admissions) = mpsc::unbounded_channel();
+        let (to_look_up, asked) = mpsc::unbounded_channel();
+        let keys = || Keys::new(self.pool.clone());
         let beside = [
             tokio::spawn(committer::run(appender, to_commit, commits, due)),
             tokio::spawn(states::run(self.pool.clone(), due_states)),
             tokio::spawn(renew(leadership.clone(), lease.clone(), deposed.clone(), self.peer.is_some())),
-            tokio::spawn(read_keys_in(Arc::clone(&known), Keys::new(self.pool.clone()))),
-            tokio::spawn(prune(
-                Keys::new(self.pool.clone()),
-                self.settings.key_retention,
-                Arc::clone(&self.clock),
+            tokio::spawn(read_keys_in(Arc::clone(&known), keys())),
+            tokio::spawn(prune(keys(), self.settings.key_retention, Arc::clone(&self.clock))),
+            tokio::spawn(lookup::run(
+                asked,
+                looked_up,
+                keys(),
+                Arc::clone(&self.durable),
+                Arc::clone(&known),
+                self.settings.patience,
             )),
         ];
         let beside = beside.map(AbortOnDropHandle::new);
-        let channels = Channels { shipments, commits: committed, deposed, stop: self.stop.clone() };
+        let stop = self.stop.clone();
+        let channels = Channels { shipments, commits: committed, to_look_up, admissions, deposed, stop };
         let mut decider = Decider::new(
             Arc::clone(&self.settings),
             Arc::clone(&self.clock),
@@ -239,11 +240,10 @@ impl Throne {
         metrics::gauge!("daybook_bus_epoch").set(lease.epoch() as f64);
         metrics::counter!("daybook_bus_takeovers_total").increment(1);
         tried.take();
-        let end = AssertUnwindSafe(decider.run(admissions)).catch_unwind().await;
+        let end = AssertUnwindSafe(decider.run(trains)).catch_unwind().await;
         self.leads.send_replace(false);
         metrics::gauge!("daybook_bus_leads").set(0.0);
         self.epoch.send_replace(None);
-        self.known.send_replace(None);
         match end {
             Ok(End::Stopped) => tracing::info!(epoch = lease.epoch(), "this node stops leading"),
             Ok(End::Deposed) => tracing::warn!(epoch = lease.epoch(), "this node has stepped down"),
@@ -256,9 +256,9 @@ impl Throne {
 }
 
 /// While nobody decides here, requests are not kept waiting. Ends when no more can come.
-async fn refuse_all(admissions: &mut mpsc::UnboundedReceiver<Admission>) {
+async fn refuse_all(trains: &mut mpsc::UnboundedReceiver<Train>) {
     // A dropped request is answered as unavailable.
-    while admissions.recv().await.is_some() {}
+    while trains.recv().await.is_some() {}
 }
 
 async fn read_keys_in(known: Arc<KnownKeys>, keys: Keys) {
@@ -280,7 +280,7 @@ fn lease_pool(pool: &PgPool) -> PgPool {
 async fn open(
     peer: &PeerSettings,
     tried: &mut Option<oneshot::Sender<()>>,
-    admissions: &mut mpsc::UnboundedReceiver<Admission>,
+    trains: &mut mpsc::UnboundedReceiver<Train>,
 ) -> Option<(TcpListener, String)> {
     loop {
         match peer.open().await {
@@ -292,7 +292,7 @@ async fn open(
         tried.take();
         tokio::select! {
             () = tokio::time::sleep(LISTEN_AGAIN) => {}
-            () = refuse_all(admissions) => return None,
+            () = refuse_all(trains) => return None,
         }
     }
 }
