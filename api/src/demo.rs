@@ -151,7 +151,7 @@ fn market(symbol: &str, lot: &str) -> anyhow::Result<RegisterMarket> {
 
 async fn execute(bus: &Bus, step: &str, command: Command) -> anyhow::Result<Answer> {
     let request = Request {
-        principal: Principal { name: ACTOR.to_owned(), role: Role::Admin, owner: None },
+        principal: Principal { name: ACTOR.into(), role: Role::Admin, owner: None },
         idempotency_key: format!("demo:{step}"),
         correlation_id: Uuid::now_v7(),
         command,

@@ -45,9 +45,25 @@ impl<A> Slot<A> {
     }
 }
 
-impl<A> Clone for Slot<A> {
-    fn clone(&self) -> Self {
-        Self { state: Arc::clone(&self.state), used: self.used.clone(), ..*self }
+/// A slot as it was before a change. The state is a copy and not shared: so the slot's own stays where it is and is changed
+/// there, instead of being left to the old one and taken anew each time.
+#[derive(Debug)]
+struct Before<A> {
+    state: A,
+    sequence: u64,
+    changed: u64,
+    used: u64,
+}
+
+impl<A: Clone> Before<A> {
+    fn of(slot: &Slot<A>) -> Self {
+        let Slot { state, sequence, changed, used } = slot;
+        Self { state: A::clone(state), sequence: *sequence, changed: *changed, used: used.get() }
+    }
+
+    fn into_slot(self) -> Slot<A> {
+        let Self { state, sequence, changed, used } = self;
+        Slot { state: Arc::new(state), sequence, changed, used: Cell::new(used) }
     }
 }
 
@@ -55,7 +71,8 @@ impl<A> Clone for Slot<A> {
 #[derive(Debug)]
 pub struct Shelf<A> {
     slots: AHashMap<Arc<str>, Slot<A>>,
-    undo: Vec<(Arc<str>, Option<Slot<A>>)>,
+    /// What to put back, oldest first; nothing where there was nothing.
+    undo: Vec<(Arc<str>, Option<Before<A>>)>,
 }
 
 impl<A> Default for Shelf<A> {
@@ -78,14 +95,14 @@ impl<A: Decider> Shelf<A> {
     /// Puts a new aggregate in as part of the unit of work under way.
     pub(crate) fn create(&mut self, id: &Arc<str>, slot: Slot<A>) {
         let before = self.slots.insert(Arc::clone(id), slot);
-        self.undo.push((Arc::clone(id), before));
+        self.undo.push((Arc::clone(id), before.as_ref().map(Before::of)));
     }
 
     /// The aggregate, if it is in memory, to be changed by batch `batch` as part of the unit of work under way.
     pub(crate) fn change(&mut self, id: &str, batch: u64) -> Option<(Arc<str>, &mut Slot<A>)> {
         let id = Arc::clone(self.slots.get_key_value(id)?.0);
         let slot = self.slots.get_mut(&id)?;
-        self.undo.push((Arc::clone(&id), Some(slot.clone())));
+        self.undo.push((Arc::clone(&id), Some(Before::of(slot))));
         slot.changed = batch;
         slot.used.set(batch);
         Some((id, slot))
@@ -100,7 +117,7 @@ impl<A: Decider> Shelf<A> {
             && let Some((id, before)) = self.undo.pop()
         {
             match before {
-                Some(slot) => self.slots.insert(id, slot),
+                Some(before) => self.slots.insert(id, before.into_slot()),
                 None => self.slots.remove(&id),
             };
         }

@@ -1,5 +1,7 @@
 //! Who asks, and what each role may do.
 
+use std::sync::Arc;
+
 use domain::{Code, Refusal};
 use serde::{Deserialize, Serialize};
 
@@ -99,17 +101,17 @@ impl std::str::FromStr for Role {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Principal {
     /// Its name: the actor of the events it causes. Idempotency keys are unique within it.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it may do.
     pub role: Role,
     /// Whose things a trader may touch.
-    pub owner: Option<String>,
+    pub owner: Option<Arc<str>>,
 }
 
 impl Principal {
     /// Daybook itself, acting as the named process.
     pub fn system(process: &str) -> Self {
-        Self { name: process.to_owned(), role: Role::System, owner: None }
+        Self { name: process.into(), role: Role::System, owner: None }
     }
 
     /// Whether it may touch what belongs to `owner`.

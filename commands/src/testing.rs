@@ -153,12 +153,12 @@ pub fn request(principal: &Principal, key: &str, command: Command) -> Request {
 
 /// A principal who may do everything that a key can allow.
 pub fn admin() -> Principal {
-    Principal { name: "admin".to_owned(), role: Role::Admin, owner: None }
+    Principal { name: "admin".into(), role: Role::Admin, owner: None }
 }
 
 /// A trader of the owner of the same name.
 pub fn trader(owner: &str) -> Principal {
-    Principal { name: owner.to_owned(), role: Role::Trader, owner: Some(owner.to_owned()) }
+    Principal { name: owner.into(), role: Role::Trader, owner: Some(owner.into()) }
 }
 
 /// Opens an account.

@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::asset::Asset;
-use crate::decimal::{Decimal, write_units};
+use crate::decimal::{Decimal, NumberText};
 use crate::refusal::{Code, Refusal};
 use crate::rounding::{Rounding, mul_div};
 
@@ -103,13 +103,11 @@ impl<K: Kind> Amount<K> {
 
     /// The number alone with all digits of the asset's scale, for example `12.50`.
     pub fn number(&self) -> String {
-        struct Number(i128, u8);
-        impl fmt::Display for Number {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_units(f, self.0, self.1)
-            }
-        }
-        Number(self.units, self.asset.scale()).to_string()
+        NumberText::new(self.units, self.asset.scale(), None).as_str().to_owned()
+    }
+
+    fn text(&self) -> NumberText {
+        NumberText::new(self.units, self.asset.scale(), Some(&self.asset))
     }
 
     /// Whether it is nothing.
@@ -229,8 +227,7 @@ impl<K: Kind> Amount<K> {
 
 impl<K: Kind> fmt::Display for Amount<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_units(f, self.units, self.asset.scale())?;
-        write!(f, " {}", self.asset)
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -253,7 +250,7 @@ impl<K: Kind> FromStr for Amount<K> {
 
 impl<K: Kind> Serialize for Amount<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text().as_str())
     }
 }
 

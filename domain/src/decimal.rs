@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::asset::Asset;
 use crate::refusal::{Code, Refusal};
 
 /// An exact decimal number: `units × 10^-scale`, kept without trailing zeros, so equal numbers are equal values.
@@ -103,26 +104,82 @@ impl FromStr for Decimal {
     }
 }
 
-/// Writes `units × 10^-scale` with exactly `scale` digits after the point. Nothing is ever written as minus zero.
-pub(crate) fn write_units(f: &mut fmt::Formatter<'_>, units: i128, scale: u8) -> fmt::Result {
-    let sign = if units < 0 { "-" } else { "" };
-    let scale = usize::from(scale);
-    // At least one digit before the point.
-    let digits = format!("{:0>width$}", units.unsigned_abs(), width = scale + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - scale);
-    let point = if scale == 0 { "" } else { "." };
-    write!(f, "{sign}{whole}{point}{fraction}")
+/// A number as text: `units × 10^-scale` with exactly `scale` digits after the point. Nothing is ever written as minus zero.
+///
+/// It takes no memory of its own, because every event has some.
+pub(crate) struct NumberText {
+    /// Filled from the end.
+    bytes: [u8; NumberText::LONGEST],
+    start: usize,
+}
+
+impl NumberText {
+    /// A sign, the digits of an `i128`, a point, the most digits that a scale can ask for, a space and an asset.
+    const LONGEST: usize = 1 + 39 + 1 + u8::MAX as usize + 1 + Asset::MAX_LENGTH;
+
+    /// The number, followed by its asset if there is one: `12.50 USD`.
+    pub(crate) fn new(units: i128, scale: u8, asset: Option<&Asset>) -> Self {
+        let mut text = Self { bytes: [0; Self::LONGEST], start: Self::LONGEST };
+        if let Some(asset) = asset {
+            asset.code().bytes().rev().for_each(|byte| text.put_before(byte));
+            text.put_before(b' ');
+        }
+        text.put_digits(units.unsigned_abs(), scale);
+        if units < 0 {
+            text.put_before(b'-');
+        }
+        text
+    }
+
+    fn put_digits(&mut self, units: u128, scale: u8) {
+        // Nearly all numbers fit 64 bits, which divide much quicker.
+        let (mut large, mut small) = match u64::try_from(units) {
+            Ok(small) => (0, small),
+            Err(_) => (units, 0),
+        };
+        for place in 0.. {
+            // At least one digit before the point.
+            if place > u16::from(scale) && large == 0 && small == 0 {
+                break;
+            }
+            if place == u16::from(scale) && place > 0 {
+                self.put_before(b'.');
+            }
+            if large > 0 {
+                self.put_before(b'0' + (large % 10) as u8);
+                large /= 10;
+            } else {
+                self.put_before(b'0' + (small % 10) as u8);
+                small /= 10;
+            }
+        }
+    }
+
+    fn put_before(&mut self, byte: u8) {
+        self.start -= 1;
+        self.bytes[self.start] = byte;
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.start..]).unwrap_or_default()
+    }
+}
+
+impl Decimal {
+    fn text(&self) -> NumberText {
+        NumberText::new(self.units, self.scale, None)
+    }
 }
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_units(f, self.units, self.scale)
+        f.write_str(self.text().as_str())
     }
 }
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text().as_str())
     }
 }
 

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::decimal::NumberText;
 use crate::refusal::{Code, Refusal};
 
 macro_rules! ids {
@@ -77,6 +78,12 @@ ids! {
     TradeId, OrderNotFound;
 }
 
+/// `<stem><mark><n>`: what every movement and hold is named by, so it is put together without the machinery of `format!`.
+fn numbered(stem: &str, mark: &str, n: u64) -> String {
+    let number = NumberText::new(i128::from(n), 0, None);
+    [stem, mark, number.as_str()].concat()
+}
+
 fn stem(id: &str) -> &str {
     id.rsplit_once('.').map_or(id, |(stem, _)| stem)
 }
@@ -84,7 +91,7 @@ fn stem(id: &str) -> &str {
 impl HoldId {
     /// The `n`-th hold of an account.
     pub fn nth(account: &AccountId, n: u64) -> Self {
-        Self::new(format!("{account}.h{n}"))
+        Self::new(numbered(account.as_str(), ".h", n))
     }
     /// The account it is on.
     pub fn account(&self) -> AccountId {
@@ -99,7 +106,7 @@ impl HoldId {
 impl MovementId {
     /// The `n`-th movement that an account or portfolio began.
     pub fn nth(origin: &str, n: u64) -> Self {
-        Self::new(format!("{origin}.m{n}"))
+        Self::new(numbered(origin, ".m", n))
     }
     /// The id of the account or portfolio that began it.
     pub fn origin(&self) -> &str {

@@ -166,7 +166,7 @@ impl FromStr for Price {
 
 impl Serialize for Price {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.to_decimal().serialize(serializer)
     }
 }
 

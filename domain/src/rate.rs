@@ -82,7 +82,7 @@ impl FromStr for Rate {
 
 impl Serialize for Rate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.to_decimal().serialize(serializer)
     }
 }
 

@@ -129,6 +129,18 @@ proptest! {
     }
 
     #[test]
+    fn an_amount_is_written_at_its_scale(units in -MAX_UNITS..=MAX_UNITS, asset in "JPY|USD|BHD|BTC") {
+        let asset: Asset = read(&asset);
+        let amount = Money::from_units(asset, units).expect("within range");
+        let digits = format!("{:0>width$}", units.unsigned_abs(), width = usize::from(asset.scale()) + 1);
+        let (whole, fraction) = digits.split_at(digits.len() - usize::from(asset.scale()));
+        let (sign, point) = (if units < 0 { "-" } else { "" }, if fraction.is_empty() { "" } else { "." });
+        prop_assert_eq!(amount.number(), format!("{sign}{whole}{point}{fraction}"));
+        prop_assert_eq!(amount.to_string(), format!("{sign}{whole}{point}{fraction} {asset}"));
+        prop_assert_eq!(serde_json::to_string(&amount).expect("a text"), format!("\"{amount}\""));
+    }
+
+    #[test]
     fn a_text_is_the_number_it_says_or_refused(
         negative: bool, whole in "[0-9]{1,40}", fraction in proptest::option::of("[0-9]{1,20}"),
     ) {

@@ -454,7 +454,7 @@ impl Appender {
                 "SELECT FROM log.idempotency_keys \
                  WHERE principal = $1 AND key = $2 AND command_hash = $3 AND recorded_at = $4",
             )
-            .bind(&row.principal)
+            .bind(&*row.principal)
             .bind(&row.key)
             .bind(row.command_hash)
             .bind(batch.recorded_at())

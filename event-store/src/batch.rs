@@ -12,7 +12,7 @@ use crate::{AppendError, LogPosition, NewEvent, RecordedEvent, StreamId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRow {
     /// Who sent the command.
-    pub principal: String,
+    pub principal: Arc<str>,
     /// The key, unique per principal.
     pub key: String,
     /// SHA-256 of the parsed command.

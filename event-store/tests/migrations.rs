@@ -163,7 +163,7 @@ async fn a_log_of_an_earlier_version_is_brought_up_and_goes_on(#[values(10, 11)]
     let mut writer = Writer { database, log, lease, appender };
     writer.append(vec![keyed("new", vec![event("a", 3)])]).await;
     let mut carols = key_row("k");
-    carols.principal = "carol".to_owned();
+    carols.principal = "carol".into();
     let goes_on = writer.batch(vec![CommandWrite { keys: vec![carols], events: vec![event("b", 2)] }]);
     writer.appender.stage(&goes_on).await.unwrap();
     writer.appender.commit(&goes_on).await.unwrap();

@@ -79,7 +79,7 @@ async fn keys_are_stored_in_their_order_and_keep_the_positions_of_their_own_comm
 ) {
     let mut writer = Writer::start().await;
     let of = |principal: &str, key: &str| KeyRow {
-        principal: principal.to_owned(),
+        principal: principal.into(),
         outcome: format!(r#"{{"of":"{principal} {key}"}}"#),
         ..key_row(key)
     };

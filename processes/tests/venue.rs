@@ -108,7 +108,7 @@ impl House {
 
     async fn ask(&self, command: Command) -> Receipt {
         static KEYS: AtomicU64 = AtomicU64::new(0);
-        let principal = Principal { name: "boss".to_owned(), role: Role::Admin, owner: None };
+        let principal = Principal { name: "boss".into(), role: Role::Admin, owner: None };
         let idempotency_key = format!("k{}", KEYS.fetch_add(1, Ordering::Relaxed));
         let request = Request { principal, idempotency_key, correlation_id: Uuid::now_v7(), command };
         self.bus.execute(request).await.unwrap()

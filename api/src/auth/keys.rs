@@ -191,11 +191,10 @@ impl Keys {
         let principal = match row {
             None => None,
             Some(row) => {
-                let role: String = row.try_get("role")?;
+                let (name, role): (&str, &str) = (row.try_get("name")?, row.try_get("role")?);
+                let owner: Option<&str> = row.try_get("owner")?;
                 match role.parse() {
-                    Ok(role) => {
-                        Some(Principal { name: row.try_get("name")?, role, owner: row.try_get("owner")? })
-                    }
+                    Ok(role) => Some(Principal { name: name.into(), role, owner: owner.map(Into::into) }),
                     Err(reason) => {
                         tracing::error!(%reason, "a stored key has a role that this version does not know");
                         None

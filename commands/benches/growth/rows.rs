@@ -95,7 +95,7 @@ impl Transfers {
         command_hash[..16].copy_from_slice(first.as_bytes());
         command_hash[16..].copy_from_slice(second.as_bytes());
         let key = KeyRow {
-            principal: "admin".to_owned(),
+            principal: "admin".into(),
             key: Uuid::now_v7().to_string(),
             command_hash,
             outcome: self.template.filled(&self.template.outcome, &ids).to_string(),

@@ -45,7 +45,7 @@ fn write(
     for (ask, verdict) in decided.item.asks.iter().zip(&decided.verdicts) {
         if let (true, Ok(outcome)) = (verdict.remembered, &verdict.result) {
             keys.push(KeyRow {
-                principal: ask.request.principal.name.clone(),
+                principal: Arc::clone(&ask.request.principal.name),
                 key: ask.request.idempotency_key.clone(),
                 command_hash: ask.hash,
                 outcome: json.of(outcome)?.to_owned(),

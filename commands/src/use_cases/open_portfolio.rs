@@ -14,7 +14,7 @@ pub(super) fn run(command: &OpenPortfolio, unit: &mut Unit<'_>) -> Result<Answer
     authorise_account(unit, &command.cash_account_id).at("cashAccountId")?;
     let account = unit.read::<Account>(command.cash_account_id.as_str())?;
     let account = account.opened()?;
-    if account.owner != command.owner {
+    if *account.owner != *command.owner {
         let message = "the cash account must belong to the portfolio's owner";
         return Err(Refusal::new(Code::OwnerMismatch, message).at("cashAccountId").into());
     }

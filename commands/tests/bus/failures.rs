@@ -194,7 +194,7 @@ async fn an_outcome_that_cannot_be_kept_fails_alone() {
         char::from(b'!' + (state % 90) as u8)
     });
     let name: String = noise.take(9_000).collect();
-    let endless = commands::Principal { name, ..admin() };
+    let endless = commands::Principal { name: name.into(), ..admin() };
     let asked = vec![
         request(&admin(), "first", deposit(&account, "1.00")),
         request(&endless, "second", deposit(&account, "1.00")),

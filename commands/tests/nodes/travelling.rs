@@ -315,7 +315,7 @@ fn any_request() -> impl Strategy<Value = Request> {
     let command = prop_oneof![bank_command(), brokerage_command()];
     (text(), role, of(text()), "[ -~]{1,128}", any::<u128>(), command).prop_map(
         |(name, role, owner, idempotency_key, correlation_id, command)| Request {
-            principal: Principal { name, role, owner },
+            principal: Principal { name: name.into(), role, owner: owner.map(Into::into) },
             idempotency_key,
             correlation_id: Uuid::from_u128(correlation_id),
             command,

@@ -44,7 +44,7 @@ pub fn dec(text: &str) -> Decimal {
 }
 
 pub fn trader(owner: &str) -> Principal {
-    Principal { name: format!("{owner}-key"), role: Role::Trader, owner: Some(owner.into()) }
+    Principal { name: format!("{owner}-key").into(), role: Role::Trader, owner: Some(owner.into()) }
 }
 
 pub fn of_role(role: Role) -> Principal {

@@ -33,6 +33,9 @@ pub(super) fn decide(account: &Account, command: &AccountCommand, now: Timestamp
         return Err(Refusal::new(Code::AccountClosed, "the account is closed"));
     }
     let mut events = expire_holds(opened, now);
+    if events.is_empty() {
+        return decide_opened(opened, command, now);
+    }
     let account = after(account, &events);
     events.extend(decide_opened(account.opened()?, command, now)?);
     Ok(events)

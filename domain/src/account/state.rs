@@ -1,5 +1,7 @@
 //! An account as its events have made it.
 
+use std::sync::Arc;
+
 use imbl::{OrdMap, OrdSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,8 +62,8 @@ pub struct Account {
 pub struct Opened {
     /// Its id.
     pub account_id: AccountId,
-    /// Whose it is.
-    pub owner: String,
+    /// Whose it is. Shared, because every change begins with a copy of the account.
+    pub owner: Arc<str>,
     /// What it is for.
     pub kind: AccountKind,
     /// Whether movements are allowed.
@@ -234,7 +236,7 @@ impl Decider for Account {
             ) => {
                 *nothing = Some(Opened {
                     account_id: account_id.clone(),
-                    owner: owner.clone(),
+                    owner: owner.as_str().into(),
                     kind: *kind,
                     status: AccountStatus::Open,
                     balance: Money::zero(*currency),

@@ -212,7 +212,7 @@ impl Decider {
         let pairs: Vec<(String, String)> = undurable
             .iter()
             .flat_map(|item| &item.asks)
-            .map(|ask| (ask.request.principal.name.clone(), ask.request.idempotency_key.clone()))
+            .map(|ask| (ask.request.principal.name.to_string(), ask.request.idempotency_key.clone()))
             .collect();
         let (keys, mut backoff) = self.look_up();
         let found = loop {
