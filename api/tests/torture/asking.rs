@@ -16,6 +16,8 @@ const OPEN: [&str; 2] = ["UNAVAILABLE", "OVERLOADED"];
 const OPEN_READ: [&str; 3] = ["UNAVAILABLE", "OVERLOADED", "NOT_YET_VISIBLE"];
 
 const RECEIPT: &str = "errors { code } logPosition replayed";
+/// The same with the hold that it is about.
+const HOLD_RECEIPT: &str = "hold { id status } errors { code } logPosition replayed";
 
 /// Every code that docs/errors.md names.
 static DOCUMENTED: LazyLock<HashSet<&str>> = LazyLock::new(|| {
@@ -28,11 +30,20 @@ static DOCUMENTED: LazyLock<HashSet<&str>> = LazyLock::new(|| {
 pub struct Answer {
     pub told: Told,
     pub replayed: bool,
+    /// The hold that it is about, if it is about one and the hold was visible.
+    pub hold: Option<String>,
 }
 
 impl Answer {
-    fn open(why: impl Into<String>) -> Self {
-        Self { told: Told::Unknown(why.into()), replayed: false }
+    /// One that leaves open what became of the request.
+    pub fn open(why: impl Into<String>) -> Self {
+        Self { told: Told::Unknown(why.into()), replayed: false, hold: None }
+    }
+
+    /// Whether both tell the same of the same request.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let same_hold = self.hold.is_none() || other.hold.is_none() || self.hold == other.hold;
+        self.told == other.told && same_hold
     }
 }
 
@@ -45,14 +56,17 @@ pub async fn send(
 ) -> Vec<Answer> {
     let first = &requests[0];
     let (query, variables, field) = if requests.len() == 1 {
-        let input = match first.field {
-            "transfer" => "TransferInput",
-            "deposit" => "MoneyInput",
-            "placeOrder" => "PlaceOrderInput",
+        let (input, receipt) = match first.field {
+            "transfer" => ("TransferInput", RECEIPT),
+            "deposit" => ("MoneyInput", RECEIPT),
+            "placeOrder" => ("PlaceOrderInput", RECEIPT),
+            "placeHold" => ("PlaceHoldInput", HOLD_RECEIPT),
+            "captureHold" => ("CaptureHoldInput", HOLD_RECEIPT),
+            "releaseHold" => ("ReleaseHoldInput", HOLD_RECEIPT),
             other => panic!("the input of {other} is not known here"),
         };
         let field = first.field;
-        let query = format!("mutation($input: {input}!) {{ {field}(input: $input) {{ {RECEIPT} }} }}");
+        let query = format!("mutation($input: {input}!) {{ {field}(input: $input) {{ {receipt} }} }}");
         (query, json!({"input": first.input}), field)
     } else {
         let query =
@@ -65,8 +79,8 @@ pub async fn send(
         Err(why) => return vec![Answer::open(why); requests.len()],
     };
     match &data[field] {
-        Value::Array(payloads) => payloads.iter().map(|payload| read(payload, findings)).collect(),
-        payload => vec![read(payload, findings)],
+        Value::Array(payloads) => payloads.iter().map(|payload| read(field, payload, findings)).collect(),
+        payload => vec![read(field, payload, findings)],
     }
 }
 
@@ -106,19 +120,32 @@ async fn ask(
         findings.expect(DOCUMENTED.contains(code.as_str()), Check::Classified, || {
             format!("an error without a documented code: {answer}")
         });
+        // What a receipt is about is read; if it cannot be, the receipt stands.
+        let receipt_stands = error["path"][1] == "hold";
+        let explained = if receipt_stands { &OPEN_READ } else { explained };
         findings.expect(explained.contains(&code.as_str()), Check::Classified, || {
             format!("an error that no fault explains: {answer}")
         });
-        return Err(code);
+        if !receipt_stands {
+            return Err(code);
+        }
     }
     Ok(answer["data"].take())
 }
 
 /// A payload is an answer for good.
-fn read(payload: &Value, findings: &Findings) -> Answer {
+pub fn read(field: &str, payload: &Value, findings: &Findings) -> Answer {
     let replayed = payload["replayed"] == true;
     if let Some(position) = payload["logPosition"].as_str() {
-        return Answer { told: Told::Accepted(position.parse().unwrap()), replayed };
+        let hold = payload["hold"]["id"].as_str().map(str::to_owned);
+        let ended = match field {
+            "captureHold" => Some("CAPTURED"),
+            "releaseHold" => Some("RELEASED"),
+            _ => None,
+        };
+        let shows_it = hold.is_none() || ended.is_none_or(|status| payload["hold"]["status"] == status);
+        findings.expect(shows_it, Check::ReadsOwnWrites, || format!("{field} is not seen in {payload}"));
+        return Answer { told: Told::Accepted(position.parse().unwrap()), replayed, hold };
     }
     let code = payload["errors"][0]["code"].as_str().unwrap_or_default();
     findings.expect(DOCUMENTED.contains(code), Check::Classified, || {
@@ -128,5 +155,5 @@ fn read(payload: &Value, findings: &Findings) -> Answer {
     if OPEN.contains(&code) {
         return Answer::open(code);
     }
-    Answer { told: Told::Refused(code.to_owned()), replayed }
+    Answer { told: Told::Refused(code.to_owned()), replayed, hold: None }
 }

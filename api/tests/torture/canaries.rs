@@ -43,3 +43,8 @@ async fn an_old_epoch_that_may_append_is_seen() {
 async fn one_altered_movement_in_a_read_model_is_seen() {
     sees(Sabotage::AlteredMovement, &[], Check::ReadModels).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cent_more_held_in_a_read_model_is_seen() {
+    sees(Sabotage::AlteredHeld, &[], Check::Held).await;
+}

@@ -35,6 +35,17 @@ pub enum Check {
     ReadsOwnWrites,
     /// Balances over GraphQL equal the fold of the log.
     Balances,
+    /// What is held over GraphQL is what the open holds hold by the log.
+    Held,
+    /// What is available is the balance without what is held, and the overdraft limit; it is never negative, be it in a
+    /// snapshot or at any event.
+    Available,
+    /// A hold ends once at most, on its own account; what was paid and what came free is what it held.
+    HoldEnds,
+    /// Of all who ask to end a hold one is told that it did, unless its time came first; the others, that it is not open.
+    HoldRaces,
+    /// A hold whose time has come expires, before anything else happens on its account, and none before its time.
+    HoldExpiry,
     /// Read models equal the log, row for row.
     ReadModels,
     /// Every error has a documented code that the fault explains.

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-/// A command, told apart by its key. The key is also the movement's reference or the order's client order id, so that its
-/// effect is found in the log without the table of keys.
+/// A command, told apart by its key. The key is also the movement's or hold's reference or the order's client order id, so
+/// that its effect is found in the log without the table of keys.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub key: String,
@@ -21,6 +21,15 @@ pub struct Request {
     /// The mutation's field.
     pub field: &'static str,
     pub input: Value,
+    /// What its effect is called in the log: the key, or the end of a hold and how it ends.
+    pub effect: String,
+}
+
+impl Request {
+    /// The hold that it is to end.
+    pub fn hold(&self) -> Option<&str> {
+        self.input["holdId"].as_str()
+    }
 }
 
 /// What the client was told.
@@ -39,6 +48,8 @@ pub enum Told {
 pub struct Entry {
     pub request: Request,
     pub told: Told,
+    /// The hold that it was told of.
+    pub hold: Option<String>,
 }
 
 /// The number of an entry.
@@ -61,18 +72,20 @@ impl Journal {
         let mut entries = self.entries.lock().unwrap();
         let number = entries.len();
         self.write(json!({"ask": number, "as": request.who, "field": request.field, "input": request.input}));
-        entries.push(Entry { request, told: Told::Unknown("not answered yet".to_owned()) });
+        entries.push(Entry { request, told: Told::Unknown("not answered yet".to_owned()), hold: None });
         number
     }
 
     /// Writes an outcome down, after it was told.
-    pub fn told(&self, number: Number, told: Told) {
+    pub fn told(&self, number: Number, told: Told, hold: Option<String>) {
         self.write(match &told {
-            Told::Accepted(position) => json!({"told": number, "accepted": position}),
+            Told::Accepted(position) => json!({"told": number, "accepted": position, "hold": hold}),
             Told::Refused(code) => json!({"told": number, "refused": code}),
             Told::Unknown(why) => json!({"told": number, "unknown": why}),
         });
-        self.entries.lock().unwrap()[number].told = told;
+        let entry = &mut self.entries.lock().unwrap()[number];
+        entry.told = told;
+        entry.hold = hold.or(entry.hold.take());
     }
 
     /// Writes down what is done to the system, for whoever reads the file.

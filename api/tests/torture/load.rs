@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::asking::{Answer, send};
 use crate::findings::{Check, Findings};
+use crate::holds::OpenHolds;
 use crate::house::Addresses;
-use crate::journal::{Journal, Request, Told};
+use crate::journal::{Journal, Number, Request, Told};
 use crate::scene::{Requests, Scene};
 use crate::support::Client;
 
@@ -34,6 +35,7 @@ pub struct Load {
     pub journal: Arc<Journal>,
     pub findings: Findings,
     scene: Scene,
+    holds: OpenHolds,
     /// Requests under way hold it for reading.
     gate: Arc<RwLock<()>>,
     acknowledged: Arc<watch::Sender<u64>>,
@@ -56,6 +58,7 @@ impl Load {
             journal: Arc::clone(journal),
             findings: findings.clone(),
             scene: scene.clone(),
+            holds: OpenHolds::default(),
             gate: Arc::default(),
             acknowledged: Arc::new(watch::Sender::new(0)),
             newest: Arc::default(),
@@ -69,7 +72,7 @@ impl Load {
         let mut clients = JoinSet::new();
         for number in 0..CLIENTS {
             let random = StdRng::seed_from_u64(seed ^ (number + 1) << 32);
-            let requests = Requests::of(&self.scene, format!("c{number}"), random);
+            let requests = Requests::of(&self.scene, &self.holds, format!("c{number}"), random);
             let load = self.clone();
             clients.spawn(async move { load.send_until_stopped(requests).await });
         }
@@ -118,7 +121,7 @@ impl Load {
                 tokio::spawn(async move {
                     let number = load.probes.fetch_add(1, Ordering::SeqCst);
                     let random = StdRng::seed_from_u64(number);
-                    let mut requests = Requests::of(&load.scene, format!("p{number}"), random);
+                    let mut requests = Requests::of(&load.scene, &load.holds, format!("p{number}"), random);
                     if load.deliver(&[requests.deposit()], number as usize, 1).await {
                         done.send_if_modified(|first| {
                             first.is_none() && first.replace(since.elapsed()).is_none()
@@ -140,8 +143,9 @@ impl Load {
         while !self.stop.is_cancelled() {
             let copies = if requests.has_twins() { 3 } else { 1 };
             // Not many at once while nothing works: each has to be asked again.
-            let next = if settled { requests.next() } else { vec![requests.deposit()] };
-            settled = self.deliver(&next, requests.server(), copies).await;
+            let next = if settled { requests.next() } else { vec![vec![requests.deposit()]] };
+            let calls = next.iter().map(|call| self.deliver(call, requests.server(), copies));
+            settled = futures::future::join_all(calls).await.into_iter().all(|settled| settled);
             let pause = if settled { Duration::from_millis(requests.pause_ms()) } else { AFTER_FAILURE };
             tokio::time::sleep(pause).await;
         }
@@ -156,8 +160,8 @@ impl Load {
         let answers = futures::future::join_all(copies).await;
         let mut settled = true;
         for (place, number) in numbers.into_iter().enumerate() {
-            let told = self.agreed(answers.iter().filter_map(|copy| copy.get(place)), &requests[place]);
-            match &told {
+            let answer = self.agreed(answers.iter().filter_map(|copy| copy.get(place)), &requests[place]);
+            match &answer.told {
                 Told::Accepted(position) => {
                     self.newest.fetch_max(*position, Ordering::SeqCst);
                     self.acknowledged.send_modify(|count| *count += 1);
@@ -165,22 +169,33 @@ impl Load {
                 Told::Refused(_) => {}
                 Told::Unknown(_) => settled = false,
             }
-            self.journal.told(number, told);
+            self.learn(number, answer);
         }
         settled
     }
 
+    /// Journals what a client was told; a hold that it was told of can be ended from now on.
+    pub fn learn(&self, number: Number, answer: Answer) {
+        if let Some(hold) = &answer.hold {
+            self.holds.add(&self.journal.entry(number).request, hold);
+        }
+        self.journal.told(number, answer.told, answer.hold);
+    }
+
     /// What twins were told: the same, if they were told.
-    fn agreed<'a>(&self, answers: impl Iterator<Item = &'a Answer>, request: &Request) -> Told {
-        let mut agreed = Told::Unknown("no answer".to_owned());
+    fn agreed<'a>(&self, answers: impl Iterator<Item = &'a Answer>, request: &Request) -> Answer {
+        let mut agreed = Answer::open("no answer");
         let mut first_effects = 0;
         for answer in answers {
-            match (&agreed, &answer.told) {
-                (Told::Unknown(_), told) => agreed = told.clone(),
+            match (&agreed.told, &answer.told) {
+                (Told::Unknown(_), _) => agreed = answer.clone(),
                 (_, Told::Unknown(_)) => {}
-                (agreed, told) => self.findings.expect(agreed == told, Check::SameAnswer, || {
-                    format!("twins of {} were told {agreed:?} and {told:?}", request.key)
-                }),
+                _ => {
+                    self.findings.expect(agreed.agrees_with(answer), Check::SameAnswer, || {
+                        format!("twins of {} were told {agreed:?} and {answer:?}", request.key)
+                    });
+                    agreed.hold = agreed.hold.or_else(|| answer.hold.clone());
+                }
             }
             let is_first = matches!(answer.told, Told::Accepted(_)) && !answer.replayed;
             first_effects += usize::from(is_first);

@@ -9,9 +9,10 @@ use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
 
 use crate::findings::{Check, Findings};
+use crate::hold_check::HoldCheck;
 use crate::journal::{Entry, Told};
 use crate::scene::Scene;
-use crate::snapshots::cents_of;
+use crate::snapshots::{Standing, cents_of};
 
 const PAGE: i64 = 20_000;
 /// How many events before the end of the last reading are read again, to see that they are still there.
@@ -21,8 +22,33 @@ const KEYS_AT_ONCE: usize = 10_000;
 const EVENTS: &str = "SELECT log_position, sequence, (extract(epoch FROM recorded_at) * 1000000)::bigint AS recorded_at, \
      event_id, remaining, aggregate_type || ' ' || aggregate_id AS stream, aggregate_id, event_type, payload::text \
      FROM log.events WHERE log_position > $1 AND log_position <= $2 ORDER BY log_position LIMIT $3";
+/// Events that are looked into: what clients ask for comes to these.
+const LOOKED_INTO: [&str; 8] = [
+    "FundsDeposited",
+    "TransferSent",
+    "TransferReceived",
+    "OrderPlaced",
+    "HoldPlaced",
+    "HoldCaptured",
+    "HoldReleased",
+    "HoldExpired",
+];
 const HEAD: &str = "SELECT h.log_position, h.epoch, (SELECT coalesce(max(log_position), 0) FROM log.events) AS last \
      FROM log.log_head h";
+
+/// An event of the log.
+#[derive(Debug)]
+pub struct Event<'a> {
+    pub position: u64,
+    /// Where its command ends.
+    pub end: u64,
+    /// In microseconds.
+    pub recorded_at: i64,
+    /// The id of its stream.
+    pub stream: &'a str,
+    pub event_type: &'a str,
+    pub fields: &'a Value,
+}
 
 /// What is known of the log so far.
 #[derive(Default)]
@@ -33,10 +59,12 @@ pub struct LogCheck {
     remaining: i16,
     /// The last sequence of each stream.
     streams: HashMap<String, i64>,
-    /// Where the command ends that had the effect, by the key that the effect names; one more for each twin.
+    /// Where the command ends that had the effect, by what the effect is called; one more for each twin.
     effects: HashMap<String, Vec<u64>>,
     /// Of each account in cents.
     balances: HashMap<String, i128>,
+    /// What is known of holds.
+    pub holds: HoldCheck,
     /// The journal up to here has been compared.
     judged: usize,
 }
@@ -131,42 +159,44 @@ impl LogCheck {
         });
         self.recorded_at = recorded_at;
 
-        self.apply(row, position.unsigned_abs() + u64::from(remaining.unsigned_abs()));
+        let event_type: &str = row.get("event_type");
+        if LOOKED_INTO.contains(&event_type) {
+            let payload: Value = serde_json::from_str(row.get("payload")).unwrap();
+            let position = position.unsigned_abs();
+            let end = position + u64::from(remaining.unsigned_abs());
+            let (stream, fields) = (row.get("aggregate_id"), &payload[event_type]);
+            self.apply(&Event { position, end, recorded_at, stream, event_type, fields }, findings);
+        }
     }
 
-    fn apply(&mut self, row: &PgRow, end: u64) {
-        let event_type: &str = row.get("event_type");
-        if !["FundsDeposited", "TransferSent", "TransferReceived", "OrderPlaced"].contains(&event_type) {
-            return;
+    /// Folds an event that is looked into.
+    pub fn apply(&mut self, event: &Event<'_>, findings: &Findings) {
+        let of_hold = self.holds.take(event, findings);
+        let balance = self.balances.entry(event.stream.to_owned()).or_default();
+        match event.event_type {
+            "FundsDeposited" | "TransferReceived" => *balance += cents_of(&event.fields["amount"]),
+            "TransferSent" | "HoldCaptured" => *balance -= cents_of(&event.fields["amount"]),
+            _ => {}
         }
-        let payload: Value = serde_json::from_str(row.get("payload")).unwrap();
-        let event = &payload[event_type];
-        let balance = self.balances.entry(row.get("aggregate_id")).or_default();
-        let named_by = match event_type {
-            "OrderPlaced" => &event["ticket"]["client_order_id"],
-            "TransferReceived" => {
-                *balance += cents_of(&event["amount"]);
-                return;
-            }
-            "TransferSent" => {
-                *balance -= cents_of(&event["amount"]);
-                &event["reference"]
-            }
-            _ => {
-                *balance += cents_of(&event["amount"]);
-                &event["reference"]
-            }
-        };
+        let (balance, held) = (*balance, self.holds.held(event.stream));
+        findings.expect(balance >= held, Check::Available, || {
+            format!("{balance} cents, of which {held} are held, after {event:?}")
+        });
         // What set the scene up has no reference.
-        if let Some(key) = named_by.as_str() {
-            self.effects.entry(key.to_owned()).or_default().push(end);
+        let effect = match event.event_type {
+            "OrderPlaced" => text(&event.fields["ticket"]["client_order_id"]),
+            "FundsDeposited" | "TransferSent" => text(&event.fields["reference"]),
+            _ => of_hold,
+        };
+        if let Some(effect) = effect {
+            self.effects.entry(effect).or_default().push(event.end);
         }
     }
 
     /// Compares what the clients know since the last time with what the log has.
     pub fn judge(&mut self, entries: &[Entry], findings: &Findings) {
-        for Entry { request, told } in entries {
-            let effects = self.effects.get(&request.key).map(Vec::as_slice).unwrap_or_default();
+        for Entry { request, told, .. } in entries {
+            let effects = self.effects.get(&request.effect).map(Vec::as_slice).unwrap_or_default();
             match told {
                 Told::Accepted(position) => {
                     findings.expect(effects == [*position], Check::ExactlyOnce, || {
@@ -181,6 +211,7 @@ impl LogCheck {
                 }),
             }
         }
+        self.holds.judge(entries, findings);
         self.judged += entries.len();
     }
 
@@ -192,10 +223,10 @@ impl LogCheck {
     /// Nothing has an effect that nobody has asked for. `entries` is the whole journal.
     pub fn nothing_else(&self, entries: &[Entry], findings: &Findings) {
         let asked: std::collections::HashSet<&str> =
-            entries.iter().map(|entry| entry.request.key.as_str()).collect();
-        for (key, effects) in &self.effects {
-            findings.expect(asked.contains(key.as_str()), Check::NothingElse, || {
-                format!("nobody has asked for {key}, which is at {effects:?}")
+            entries.iter().map(|entry| entry.request.effect.as_str()).collect();
+        for (effect, effects) in &self.effects {
+            findings.expect(asked.contains(effect.as_str()), Check::NothingElse, || {
+                format!("nobody has asked for {effect}, which is at {effects:?}")
             });
         }
     }
@@ -222,7 +253,7 @@ pub async fn keys_lie_beside(
         .await?;
         let found: HashMap<String, Option<i64>> =
             rows.iter().map(|row| (row.get("key"), row.get("log_position"))).collect();
-        for Entry { request, told } in some {
+        for Entry { request, told, .. } in some {
             let expected = match told {
                 Told::Accepted(position) => Some(*position as i64),
                 _ => None,
@@ -235,7 +266,18 @@ pub async fn keys_lie_beside(
     Ok(())
 }
 
-/// The bank as the log alone has it.
-pub fn bank(log: &LogCheck, scene: &Scene) -> Vec<(String, i128)> {
-    scene.bank.iter().map(|account| (account.clone(), log.balance(account))).collect()
+/// The bank as the log alone has it, ordered by id.
+pub fn bank(log: &LogCheck, scene: &Scene) -> Vec<Standing> {
+    let standing = |account: &String| Standing {
+        id: account.clone(),
+        balance: log.balance(account),
+        held: log.holds.held(account),
+    };
+    let mut bank: Vec<Standing> = scene.bank.iter().map(standing).collect();
+    bank.sort();
+    bank
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
 }

@@ -22,7 +22,7 @@ use crate::log_check::{LogCheck, bank, keys_lie_beside};
 use crate::sabotage::Sabotage;
 use crate::scene::Scene;
 use crate::settle::settle;
-use crate::snapshots;
+use crate::snapshots::{self, Standing};
 
 /// How long what must happen may take when no promise is measured: only a failing run waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -214,7 +214,7 @@ impl Run {
         self.log.read(&database.pool, &self.findings).await.unwrap();
         self.log.judge(&entries, &self.findings);
         keys_lie_beside(&database.pool, &entries, &self.findings).await.unwrap();
-        self.compare_balances().await;
+        self.compare_accounts(&database.pool).await;
         self.verify(&database.pool, verifying).await;
         database.close().await;
         drop(paused);
@@ -222,6 +222,7 @@ impl Run {
 
     /// Everything, from the beginning, with nobody about.
     async fn check_finally(&mut self) {
+        self.expect_expiries().await;
         self.check(None).await;
         let database = self.database(Role::App).await;
         let entries = self.load.journal.since(0);
@@ -232,37 +233,60 @@ impl Run {
         keys_lie_beside(&database.pool, &entries, &self.findings).await.unwrap();
         database.close().await;
         println!(
-            "[{:6.1} s] {} requests, {} acknowledged, {} events; found: {:?}",
+            "[{:6.1} s] {} requests, {} acknowledged, {} events, {}; found: {:?}",
             self.begun.elapsed().as_secs_f64(),
             entries.len(),
             self.load.acknowledged(),
             whole.len(),
+            whole.holds.summary(),
             self.findings.checks()
         );
     }
 
+    /// Holds whose time has come end although nobody touches their accounts.
+    async fn expect_expiries(&mut self) {
+        let database = self.database(Role::App).await;
+        let begun = Instant::now();
+        loop {
+            self.log.read(&database.pool, &self.findings).await.unwrap();
+            let expiring = self.log.holds.expiring();
+            if expiring.is_empty() {
+                break;
+            }
+            if begun.elapsed() > self.plan.patience() {
+                self.findings.note(Check::HoldExpiry, format!("{expiring:?} do not expire"));
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        database.close().await;
+    }
+
     /// The bank over GraphQL, of every server, is the fold of the log.
-    async fn compare_balances(&self) {
-        let expected = bank(&self.log, &self.scene);
+    async fn compare_accounts(&mut self, pool: &PgPool) {
         for address in self.load.addresses.all() {
             let begun = Instant::now();
             let found = loop {
-                match snapshots::snapshot(&self.load, address, Some(self.log.len() as u64)).await {
-                    Some(found) => break found,
-                    None if begun.elapsed() > self.plan.patience() => {
-                        let missing = format!("{address} does not show {}", self.log.len());
+                let end = self.log.len() as u64;
+                match snapshots::snapshot(&self.load, address, Some(end)).await {
+                    Some(found) if found.read_at == end => break found.accounts,
+                    _ if begun.elapsed() > self.plan.patience() => {
+                        let missing = format!("{address} does not show {end}");
                         return self.findings.note(Check::ReadsOwnWrites, missing);
                     }
-                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                    // A hold has expired meanwhile.
+                    Some(_) => self.log.read(pool, &self.findings).await.unwrap(),
+                    None => {}
                 }
+                tokio::time::sleep(Duration::from_millis(20)).await;
             };
-            let mut found = found;
-            found.sort();
-            let mut expected = expected.clone();
-            expected.sort();
-            self.findings.expect(found == expected, Check::Balances, || {
-                format!("the log says {expected:?}, {address} {found:?}")
-            });
+            let expected = bank(&self.log, &self.scene);
+            let balances =
+                |bank: &[Standing]| -> Vec<i128> { bank.iter().map(|account| account.balance).collect() };
+            let held = |bank: &[Standing]| -> Vec<i128> { bank.iter().map(|account| account.held).collect() };
+            let details = || format!("the log says {expected:?}, {address} {found:?}");
+            self.findings.expect(balances(&found) == balances(&expected), Check::Balances, details);
+            self.findings.expect(held(&found) == held(&expected), Check::Held, details);
         }
     }
 

@@ -15,6 +15,8 @@ pub enum Sabotage {
     NoEpochCheck,
     /// One movement is altered in a read model.
     AlteredMovement,
+    /// Accounts of the bank hold a cent more in a read model.
+    AlteredHeld,
 }
 
 const FUNCTIONS: &str = "SELECT pg_get_functiondef(p.oid) AS definition FROM pg_proc p \
@@ -49,6 +51,17 @@ impl Sabotage {
                     superuser,
                     "UPDATE read.entries SET amount = amount + 1 WHERE (log_position, leg) IN \
                      (SELECT log_position, leg FROM read.entries ORDER BY log_position DESC LIMIT 1)",
+                )
+                .await;
+            }
+            // A trigger, because the row is written anew from memory with every change of the account.
+            Self::AlteredHeld => {
+                run(
+                    superuser,
+                    "CREATE FUNCTION read.hold_more() RETURNS trigger LANGUAGE plpgsql \
+                     AS 'BEGIN NEW.held := NEW.held + 1; RETURN NEW; END'; \
+                     CREATE TRIGGER hold_more BEFORE INSERT ON read.accounts \
+                     FOR EACH ROW WHEN (NEW.owner = 'bank') EXECUTE FUNCTION read.hold_more()",
                 )
                 .await;
             }

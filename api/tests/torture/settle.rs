@@ -41,15 +41,20 @@ async fn ask_again(load: &Load, number: Number, deadline: Instant) {
     let was_unknown = matches!(entry.told, Told::Unknown(_));
     let first = if was_unknown {
         let Some(answer) = answered(load, number, deadline).await else { return };
-        load.journal.told(number, answer.told.clone());
-        answer.told
+        load.learn(number, answer.clone());
+        answer
     } else {
-        entry.told
+        Answer { told: entry.told, replayed: false, hold: entry.hold }
     };
     let Some(again) = answered(load, number, deadline).await else { return };
-    load.findings.expect(again.told == first && again.replayed, Check::SameAnswer, || {
+    let same = again.agrees_with(&first) && again.replayed;
+    load.findings.expect(same, Check::SameAnswer, || {
         format!("{} was told {first:?} and, asked again, {again:?}", entry.request.key)
     });
+    // The hold was not visible when it was told first.
+    if same && first.hold.is_none() && again.hold.is_some() {
+        load.learn(number, again);
+    }
 }
 
 /// The answer to a request, asked until there is one.

@@ -16,9 +16,26 @@ const READERS: usize = 2;
 const PAUSE: Duration = Duration::from_millis(15);
 
 const LOOK: &str = "query($at: LogPosition, $owner: String) {
-    accounts(owner: $owner, first: 50, atLeast: $at) { edges { node { id balance logPosition } } }
+    accounts(owner: $owner, first: 50, atLeast: $at) { edges { node {
+        id balance held available overdraftLimit logPosition } } }
     trialBalance(atLeast: $at) { asset debits credits difference }
 }";
+
+/// What an account has, in cents.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Standing {
+    pub id: String,
+    pub balance: i128,
+    pub held: i128,
+}
+
+/// The bank at one position of the log.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub read_at: u64,
+    /// Ordered by id.
+    pub accounts: Vec<Standing>,
+}
 
 /// Lets the readers begin. They end with the load.
 pub fn start(load: &Load) -> JoinSet<()> {
@@ -39,26 +56,31 @@ pub fn start(load: &Load) -> JoinSet<()> {
     readers
 }
 
-/// Balances of the bank's accounts in cents, by id, in one snapshot. `None` if they could not be read.
-pub async fn snapshot(
-    load: &Load,
-    address: SocketAddr,
-    at_least: Option<u64>,
-) -> Option<Vec<(String, i128)>> {
+/// The bank's accounts in one snapshot. `None` if they could not be read.
+pub async fn snapshot(load: &Load, address: SocketAddr, at_least: Option<u64>) -> Option<Snapshot> {
     let variables = json!({"owner": BANK, "at": at_least.map(|at| at.to_string())});
     let data = look(&load.client, address, LOOK, variables, &load.findings).await.ok()?;
-    let mut balances = Vec::new();
+    let (mut accounts, mut newest) = (Vec::new(), None);
     for edge in data["accounts"]["edges"].as_array()? {
         let account = &edge["node"];
         let read_at: u64 = account["logPosition"].as_str()?.parse().ok()?;
         load.findings.expect(at_least.is_none_or(|at| read_at >= at), Check::ReadsOwnWrites, || {
             format!("asked for at least {at_least:?}, got {account}")
         });
-        balances.push((account["id"].as_str()?.to_owned(), cents(account["balance"].as_str()?)));
+        load.findings.expect(*newest.get_or_insert(read_at) == read_at, Check::Snapshots, || {
+            format!("one snapshot, read at {newest:?} and, for {account}, at {read_at}")
+        });
+        load.findings
+            .expect(is_available(account)?, Check::Available, || format!("it does not add up: {account}"));
+        accounts.push(Standing {
+            id: account["id"].as_str()?.to_owned(),
+            balance: cents(account["balance"].as_str()?),
+            held: cents(account["held"].as_str()?),
+        });
     }
-    let total: i128 = balances.iter().map(|(_, balance)| balance).sum();
-    load.findings.expect(balances.len() == ACCOUNTS && total == TOTAL, Check::Snapshots, || {
-        format!("the bank of {TOTAL} cents has {total}: {balances:?}")
+    let total: i128 = accounts.iter().map(|account| account.balance).sum();
+    load.findings.expect(accounts.len() == ACCOUNTS && total == TOTAL, Check::Snapshots, || {
+        format!("the bank of {TOTAL} cents has {total}: {accounts:?}")
     });
     for line in data["trialBalance"].as_array()? {
         let is_zero = line["difference"].as_str()?.chars().all(|digit| matches!(digit, '0' | '.'));
@@ -66,7 +88,15 @@ pub async fn snapshot(
             format!("the books do not balance: {line}")
         });
     }
-    Some(balances)
+    accounts.sort();
+    Some(Snapshot { read_at: newest?, accounts })
+}
+
+/// Whether what is available follows from the rest, and there is something of it or nothing, but no less.
+pub fn is_available(account: &Value) -> Option<bool> {
+    let of = |field: &str| account[field].as_str().map(cents);
+    let available = of("available")?;
+    Some(available == of("balance")? - of("held")? + of("overdraftLimit")? && available >= 0)
 }
 
 /// An amount such as `12.50` or `12.50 EUR` in cents.
