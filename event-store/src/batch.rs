@@ -54,28 +54,29 @@ impl Batch {
 
     /// The events as they stand in the log once the batch is committed.
     pub fn recorded(&self) -> Vec<RecordedEvent> {
-        let recorded_at = self.recorded_at();
-        let mut log_position = self.after;
         let mut recorded = Vec::with_capacity(self.event_count());
         for command in &self.commands {
-            for (place, event) in command.events.iter().enumerate() {
-                log_position = log_position.next();
-                recorded.push(RecordedEvent {
-                    log_position,
-                    event_id: event.event_id,
-                    aggregate_type: event.stream.aggregate_type.clone(),
-                    aggregate_id: Arc::clone(&event.stream.aggregate_id),
-                    sequence: event.sequence,
-                    event_type: event.event_type.clone(),
-                    event_version: event.event_version.clone(),
-                    payload: Arc::clone(&event.payload),
-                    metadata: Arc::clone(&event.metadata),
-                    remaining: remaining(command, place),
-                    recorded_at,
-                });
-            }
+            self.record(command.events.iter().cloned(), &mut recorded);
         }
         recorded
+    }
+
+    /// As [`Batch::recorded`], of a batch that is not needed any more: its events are moved.
+    pub fn into_recorded(mut self) -> Vec<RecordedEvent> {
+        let mut recorded = Vec::with_capacity(self.event_count());
+        for command in std::mem::take(&mut self.commands) {
+            self.record(command.events.into_iter(), &mut recorded);
+        }
+        recorded
+    }
+
+    /// Adds the events of the next command to those before it.
+    fn record(&self, events: impl ExactSizeIterator<Item = NewEvent>, recorded: &mut Vec<RecordedEvent>) {
+        let (count, recorded_at) = (events.len(), self.recorded_at());
+        for (place, event) in events.enumerate() {
+            let log_position = self.after.advance(recorded.len() + 1);
+            recorded.push(event.into_recorded(log_position, following(count, place), recorded_at));
+        }
     }
 
     /// `recorded_at` at the precision PostgreSQL keeps, so that it compares equal to what is read back.
@@ -138,9 +139,14 @@ impl Batch {
     }
 }
 
-/// Events of the command that follow the one at `place`; [`Batch::check`] keeps it within a smallint.
+/// Events of the command that follow the one at `place`.
 pub(crate) fn remaining(command: &CommandWrite, place: usize) -> u16 {
-    u16::try_from(command.events.len() - 1 - place).unwrap_or(u16::MAX)
+    following(command.events.len(), place)
+}
+
+/// How many of `count` events follow the one at `place`; [`Batch::check`] keeps it within a smallint.
+fn following(count: usize, place: usize) -> u16 {
+    u16::try_from(count - 1 - place).unwrap_or(u16::MAX)
 }
 
 fn holds_nul(row: &KeyRow) -> bool {

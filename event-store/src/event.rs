@@ -59,6 +59,31 @@ pub struct NewEvent {
     pub metadata: Arc<str>,
 }
 
+impl NewEvent {
+    pub(crate) fn into_recorded(
+        self,
+        log_position: LogPosition,
+        remaining: u16,
+        recorded_at: DateTime<Utc>,
+    ) -> RecordedEvent {
+        let Self { stream, sequence, event_id, event_type, event_version, payload, metadata } = self;
+        let StreamId { aggregate_type, aggregate_id } = stream;
+        RecordedEvent {
+            log_position,
+            event_id,
+            aggregate_type,
+            aggregate_id,
+            sequence,
+            event_type,
+            event_version,
+            payload,
+            metadata,
+            remaining,
+            recorded_at,
+        }
+    }
+}
+
 /// An event as it stands in the log, for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedEvent {
