@@ -1,10 +1,10 @@
 //! The connections that write to the log.
 //!
 //! A batch is one transaction, in which the head moves on condition of the leader's epoch and of the position the batch
-//! expects. There are two ways to write it:
+//! expects. All that stores its rows goes at once, before PostgreSQL has answered to any of it ([`wire`]). There are two ways:
 //!
-//! - [`Appender::append`] is one statement and so one round trip, the quickest for small batches;
-//! - [`Appender::stage`] copies the rows in and [`Appender::commit`] moves the head in one message with the `COMMIT`. So
+//! - [`Appender::append`] moves the head in the same message: one round trip, the quickest for a batch alone;
+//! - [`Appender::begin`] sends the rows ahead, and [`Appender::commit`] moves the head and commits in a message of its own. So
 //!   rows of several batches travel and are stored at the same time, each over an appender of its own, while their
 //!   commits follow each other. A commit that comes before its turn would find the head where it does not expect it. It
 //!   is sent when the one before it was answered, or waits in PostgreSQL until that one's transaction is over: each
@@ -12,39 +12,29 @@
 //!
 //! Success is reported only after PostgreSQL has reported the commit, with `synchronous_commit` on.
 
-mod arrays;
 mod copy;
 mod error;
+mod session;
+mod wire;
 
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
 
-use self::arrays::Rows;
+use self::session::{Backend, Session};
+use self::wire::{Wire, WireError};
 use crate::batch::Batch;
 use crate::{Lease, Log, LogPosition, RecordedEvent};
 
 pub use error::AppendError;
+pub(crate) use session::APPLICATION_NAME;
 
 /// How many batches of one leader are best under way at the same time, each over a connection of its own.
-pub const CONNECTIONS: usize = 8;
-
-/// By which PostgreSQL shows the connections that append. By it a successor finds what a frozen leader has left behind.
-pub(crate) const APPLICATION_NAME: &str = "daybook appender";
+pub const CONNECTIONS: usize = 5;
 
 /// How long one append may take before its outcome counts as unknown.
 const APPEND_LIMIT: Duration = Duration::from_secs(15);
-
-/// Limits on the server's side are shorter, so that a frozen node cannot keep the head locked.
-const SESSION: &str = "SET synchronous_commit = on; \
-     SET default_transaction_isolation = 'read committed'; \
-     SET statement_timeout = '10s'; \
-     SET lock_timeout = '3s'; \
-     SET idle_in_transaction_session_timeout = '3s'";
-
-const APPEND: &str = "SELECT log.append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-     $17, $18)";
 
 /// What became of a batch whose append ended in [`AppendError::OutcomeUnknown`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,40 +75,10 @@ pub struct Appender {
 enum Transaction {
     /// There is none.
     None,
-    /// Its place in the line.
+    /// Its place in the line; the rows of a batch are on their way.
     Begun,
     /// The rows of a batch.
     Staged,
-}
-
-#[derive(Debug)]
-struct Session {
-    connection: PgConnection,
-    backend: Backend,
-}
-
-/// Names a server process; with its start, because process ids come again.
-#[derive(Clone, Debug)]
-struct Backend {
-    pid: i32,
-    started: chrono::DateTime<chrono::Utc>,
-}
-
-impl Backend {
-    /// Ends it, and waits until it has ended.
-    async fn end(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let ended = sqlx::query_scalar::<_, bool>(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2",
-        )
-        .bind(self.pid)
-        .bind(self.started)
-        .fetch_optional(connection)
-        .await?;
-        match ended {
-            Some(false) => Err(sqlx::Error::Protocol("the lost server process does not end".to_owned())),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Appender {
@@ -188,42 +148,46 @@ impl Appender {
         let begun = Instant::now();
         // Set before the first await: a caller that drops this future has an unknown outcome, too.
         self.lost = Some(session.backend.clone());
-        let outcome = within_limit(self.send(&mut session.connection, batch)).await;
+        let sent = async {
+            // Without a transaction of their own, all statements of a query are one.
+            session.wire.send(&copy::messages(batch, "", &self.advance_head(batch))?).await?;
+            session.wire.answered().await
+        };
+        let outcome = within_limit(sent).await;
         self.end(session, begun, outcome).map_err(failed)
     }
 
-    /// Begins the transaction of the batch, with a ticket behind which the next batch may wait.
+    /// Sends the rows of the batch ahead, in a transaction that begins with a ticket behind which the next batch may wait;
+    /// returns when it has begun. The rows are not there until [`Appender::commit`].
     ///
     /// # Errors
-    /// Nothing of the batch is in the log.
+    /// Nothing of the batch is in the log. What PostgreSQL refuses of the rows is said by the commit.
     pub async fn begin(&mut self, batch: &Batch, ticket: Ticket) -> Result<(), AppendError> {
+        let begin = format!("BEGIN;SELECT pg_advisory_xact_lock({})", self.lock(ticket));
         let session = self.session_for(batch).await?;
-        let statements = format!("BEGIN; SELECT pg_advisory_xact_lock({})", self.lock(ticket));
-        self.send_ahead(session, Transaction::Begun, async |connection| {
-            connection.execute(statements.as_str()).await.map(|_| ())
+        self.send_ahead(session, Transaction::Begun, async |wire| {
+            wire.send(&copy::messages(batch, &begin, "")?).await?;
+            wire.statements(2).await
         })
         .await
     }
 
-    /// Sends the rows of the batch ahead, in the transaction that was begun for it or in one of its own: they are stored,
-    /// but not there until [`Appender::commit`].
+    /// Waits until the rows of the batch are stored, which were sent ahead by [`Appender::begin`] or are now.
     ///
     /// # Errors
     /// Nothing of the batch is in the log.
     pub async fn stage(&mut self, batch: &Batch) -> Result<(), AppendError> {
-        let begun = self.transaction == Transaction::Begun;
-        let session = match self.session.take() {
-            Some(session) if begun => session,
-            session => {
-                self.session = session;
-                self.session_for(batch).await?
-            }
+        let session = match self.transaction {
+            Transaction::Begun => self.session.take(),
+            _ => None,
         };
-        self.send_ahead(session, Transaction::Staged, async |connection| {
-            if !begun {
-                connection.execute("BEGIN").await?;
-            }
-            send_rows(connection, batch).await
+        if let Some(session) = session {
+            return self.send_ahead(session, Transaction::Staged, Wire::answered).await;
+        }
+        let session = self.session_for(batch).await?;
+        self.send_ahead(session, Transaction::Staged, async |wire| {
+            wire.send(&copy::messages(batch, "BEGIN", "")?).await?;
+            wire.answered().await
         })
         .await
     }
@@ -233,11 +197,10 @@ impl Appender {
         &mut self,
         mut session: Session,
         then: Transaction,
-        send: impl AsyncFnOnce(&mut PgConnection) -> Result<(), sqlx::Error>,
+        send: impl AsyncFnOnce(&mut Wire) -> Result<(), WireError>,
     ) -> Result<(), AppendError> {
         self.transaction = Transaction::None;
-        let sent = async { send(&mut session.connection).await.map_err(AppendError::from_append) };
-        match within_limit(sent).await {
+        match within_limit(send(&mut session.wire)).await {
             Ok(()) => {
                 self.session = Some(session);
                 self.transaction = then;
@@ -282,22 +245,19 @@ impl Appender {
     async fn commit_after(&mut self, wait: &str, batch: &Batch) -> Result<(), AppendError> {
         let transaction = std::mem::replace(&mut self.transaction, Transaction::None);
         // Without the rows, the head would move over nothing.
-        let (Transaction::Staged, Some(mut session)) = (transaction, self.session.take()) else {
+        let (true, Some(mut session)) = (transaction != Transaction::None, self.session.take()) else {
             return Err(AppendError::Invalid("no batch is staged".to_owned()));
         };
         let begun = Instant::now();
         self.lost = Some(session.backend.clone());
-        let statements = format!(
-            "{wait}SELECT log.advance_head({}, {}, {}, '{}', {}); COMMIT",
-            self.epoch,
-            batch.after.to_sql(),
-            batch.end().to_sql(),
-            batch.recorded_at().to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
-            self.lease_ms,
-        );
+        let statements = format!("{wait}{}; COMMIT", self.advance_head(batch));
         let sent = async {
-            let answer = session.connection.execute(statements.as_str()).await;
-            answer.map(|_| ()).map_err(AppendError::from_append)
+            session.wire.send_query(&statements).await?;
+            if transaction == Transaction::Begun {
+                session.wire.answered_both().await
+            } else {
+                session.wire.answered().await
+            }
         };
         let outcome = within_limit(sent).await;
         let outcome = self.end(session, begun, outcome);
@@ -307,11 +267,29 @@ impl Appender {
         outcome
     }
 
+    /// The statement that moves the head over the batch.
+    fn advance_head(&self, batch: &Batch) -> String {
+        format!(
+            "SELECT log.advance_head({}, {}, {}, '{}', {})",
+            self.epoch,
+            batch.after.to_sql(),
+            batch.end().to_sql(),
+            batch.recorded_at().to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
+            self.lease_ms,
+        )
+    }
+
     /// Gives up what was staged.
     pub async fn roll_back(&mut self) {
-        self.transaction = Transaction::None;
+        let transaction = std::mem::replace(&mut self.transaction, Transaction::None);
         let Some(mut session) = self.session.take() else { return };
-        match tokio::time::timeout(APPEND_LIMIT, session.connection.execute("ROLLBACK")).await {
+        let rolled_back = async {
+            if transaction == Transaction::Begun {
+                session.wire.answered_anyhow().await?;
+            }
+            session.wire.query("ROLLBACK").await
+        };
+        match tokio::time::timeout(APPEND_LIMIT, rolled_back).await {
             Ok(Ok(_)) => self.session = Some(session),
             _ => self.abandon(session).await,
         }
@@ -320,7 +298,7 @@ impl Appender {
     /// Gives a broken connection up and ends what PostgreSQL has of it; later, if it does not answer now.
     async fn abandon(&mut self, session: Session) {
         self.orphan = Some(session.backend);
-        drop(session.connection);
+        drop(session.wire);
         match self.open_session().await {
             Ok(session) => self.session = Some(session),
             Err(error) => tracing::debug!(%error, "a broken connection of the appender cannot be ended yet"),
@@ -330,17 +308,9 @@ impl Appender {
     /// Ends the appending connections of all others, if this lease is still the newest.
     async fn end_predecessors(&mut self) -> Result<(), AppendError> {
         let Some(session) = &mut self.session else { return Ok(()) };
-        let ended = sqlx::query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity, log.log_head \
-             WHERE datname = current_database() AND usename = current_user AND application_name = $1 \
-             AND pid <> pg_backend_pid() AND epoch = $2",
-        )
-        .bind(APPLICATION_NAME)
-        .bind(self.epoch)
-        .execute(&mut session.connection);
+        let ended = session.end_others(self.epoch);
         match tokio::time::timeout(APPEND_LIMIT, ended).await {
-            Ok(Ok(ended)) => {
-                let connections = ended.rows_affected();
+            Ok(Ok(connections)) => {
                 if connections > 0 {
                     tracing::info!(connections, "appending connections of an earlier leader were ended");
                 }
@@ -417,29 +387,42 @@ impl Appender {
     /// As [`Appender::settle`].
     pub async fn find_out(&mut self, batch: &Batch) -> Result<Settled, AppendError> {
         let mut session = self.open_session().await?;
-        let settled = self.look_for(&mut session.connection, batch).await.map_err(|error| {
-            // Nothing is committed by looking, so an outcome is never unknown here.
-            AppendError::Unavailable(error.to_string())
-        })?;
+        let found = async {
+            if let Some(backend) = &self.lost {
+                // Without this a statement still on its way could commit after we have looked.
+                session.end(backend).await.map_err(|error| error.to_string())?;
+            }
+            self.look_for(batch).await.map_err(|error| error.to_string())
+        };
+        // Nothing is committed by looking, so an outcome is never unknown here.
+        let found = match tokio::time::timeout(APPEND_LIMIT, found).await {
+            Ok(found) => found.map_err(AppendError::Unavailable)?,
+            Err(_) => return Err(AppendError::Unavailable("looking for the batch took too long".to_owned())),
+        };
         self.lost = None;
         self.session = Some(session);
-        if settled { Ok(Settled::Committed(batch.end())) } else { Ok(Settled::NotCommitted) }
+        if found { Ok(Settled::Committed(batch.end())) } else { Ok(Settled::NotCommitted) }
     }
 
     /// Ends the connection in order.
     pub async fn close(mut self) {
         if let Some(session) = self.session.take()
-            && let Err(error) = session.connection.close().await
+            && let Err(error) = session.wire.close().await
         {
             tracing::debug!(%error, "the appender's connection did not close in order");
         }
     }
 
-    async fn look_for(&self, connection: &mut PgConnection, batch: &Batch) -> Result<bool, sqlx::Error> {
-        if let Some(backend) = &self.lost {
-            // Without this a statement still on its way could commit after we have looked.
-            backend.end(connection).await?;
-        }
+    async fn look_for(&self, batch: &Batch) -> Result<bool, sqlx::Error> {
+        let mut connection = self.options.connect().await?;
+        // Whoever holds the head must not keep us for ever.
+        connection.execute(session::SETTINGS).await?;
+        let found = self.look_for_over(&mut connection, batch).await?;
+        connection.close().await?;
+        Ok(found)
+    }
+
+    async fn look_for_over(&self, connection: &mut PgConnection, batch: &Batch) -> Result<bool, sqlx::Error> {
         let mut transaction = connection.begin().await?;
         sqlx::query("SELECT FROM log.log_head FOR NO KEY UPDATE").execute(&mut *transaction).await?;
         let found = if let Some(event) = batch.first_event() {
@@ -476,51 +459,17 @@ impl Appender {
 
     async fn open_session(&mut self) -> Result<Session, AppendError> {
         let connect = async {
-            let mut connection = self.options.connect().await?;
-            connection.execute(SESSION).await?;
+            let mut session = Session::open(&self.options).await?;
             if let Some(orphan) = &self.orphan {
-                orphan.end(&mut connection).await?;
+                session.end(orphan).await?;
                 self.orphan = None;
             }
-            let row =
-                sqlx::query("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()")
-                    .fetch_one(&mut connection)
-                    .await?;
-            let backend = Backend { pid: row.try_get("pid")?, started: row.try_get("backend_start")? };
-            Ok::<_, sqlx::Error>(Session { connection, backend })
+            Ok::<_, WireError>(session)
         };
         match tokio::time::timeout(APPEND_LIMIT, connect).await {
             Ok(session) => session.map_err(|error| AppendError::Unavailable(error.to_string())),
             Err(_) => Err(AppendError::Unavailable("connecting took too long".to_owned())),
         }
-    }
-
-    async fn send(&self, connection: &mut PgConnection, batch: &Batch) -> Result<(), AppendError> {
-        let rows = Rows::of(batch);
-        // `execute` reads up to ReadyForQuery, which PostgreSQL sends after the commit; a row alone comes before it.
-        sqlx::query(APPEND)
-            .bind(self.epoch)
-            .bind(batch.after.to_sql())
-            .bind(batch.recorded_at())
-            .bind(self.lease_ms)
-            .bind(&rows.event_ids)
-            .bind(&rows.aggregate_types)
-            .bind(&rows.aggregate_ids)
-            .bind(&rows.sequences)
-            .bind(&rows.event_types)
-            .bind(&rows.event_versions)
-            .bind(&rows.payloads)
-            .bind(&rows.metadatas)
-            .bind(&rows.remainings)
-            .bind(&rows.principals)
-            .bind(&rows.keys)
-            .bind(&rows.hashes)
-            .bind(&rows.outcomes)
-            .bind(&rows.key_positions)
-            .execute(connection)
-            .await
-            .map(|_| ())
-            .map_err(AppendError::from_append)
     }
 }
 
@@ -531,25 +480,11 @@ impl Drop for Appender {
 }
 
 /// One that takes longer has an unknown outcome.
-async fn within_limit(sent: impl Future<Output = Result<(), AppendError>>) -> Result<(), AppendError> {
+async fn within_limit(sent: impl Future<Output = Result<(), WireError>>) -> Result<(), AppendError> {
     match tokio::time::timeout(APPEND_LIMIT, sent).await {
-        Ok(answer) => answer,
+        Ok(answer) => answer.map_err(AppendError::from_append),
         Err(_) => Err(AppendError::OutcomeUnknown("no answer within the time limit".to_owned())),
     }
-}
-
-/// Copies the rows in.
-async fn send_rows(connection: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
-    for (statement, rows) in [(copy::COPY_EVENTS, copy::events(batch)), (copy::COPY_KEYS, copy::keys(batch))]
-    {
-        if rows.is_empty() {
-            continue;
-        }
-        let mut copy = connection.copy_in_raw(statement).await?;
-        copy.send(rows).await?;
-        copy.finish().await?;
-    }
-    Ok(())
 }
 
 fn failed(error: AppendError) -> AppendError {

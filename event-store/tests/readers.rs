@@ -70,10 +70,11 @@ fn commands(writer: u64, round: u64) -> Vec<CommandWrite> {
 /// Appends by hand in a transaction that takes its time, and commits or aborts. Returns the events it committed.
 async fn append_slowly(pool: &PgPool, writer: u64, round: u64) -> usize {
     let mut transaction = pool.begin().await.unwrap();
-    let head = sqlx::query("SELECT log_position, epoch, recorded_at FROM log.log_head FOR UPDATE")
-        .fetch_one(&mut *transaction)
-        .await
-        .unwrap();
+    let head =
+        sqlx::query("SELECT log_position, epoch, clock_timestamp() AS now FROM log.log_head FOR UPDATE")
+            .fetch_one(&mut *transaction)
+            .await
+            .unwrap();
     let (position, epoch): (i64, i64) = (head.get("log_position"), head.get("epoch"));
     let events: Vec<_> = commands(writer, round)
         .into_iter()
@@ -82,22 +83,31 @@ async fn append_slowly(pool: &PgPool, writer: u64, round: u64) -> usize {
             command.events.into_iter().enumerate().map(move |(place, event)| (event, (last - place) as i16))
         })
         .collect();
+    let now: chrono::DateTime<chrono::Utc> = head.get("now");
     sqlx::query(
-        "SELECT log.append_batch($1, $2, clock_timestamp(), 10000, $3, $4, $5, $6, $7, $7, $8, $8, $9, \
-                                 '{}', '{}', '{}', '{}', '{}')",
+        "INSERT INTO log.events (log_position, sequence, recorded_at, event_id, remaining, aggregate_type, aggregate_id, \
+                                 event_type, event_version, payload, metadata) \
+         SELECT $1 + place, sequence, $2, id, remaining, 'counter', stream, 'Counted', '1.0', '{}', '{}' \
+         FROM unnest($3::uuid[], $4::text[], $5::bigint[], $6::smallint[]) \
+              WITH ORDINALITY AS event (id, stream, sequence, remaining, place)",
     )
-    .bind(epoch)
     .bind(position)
+    .bind(now)
     .bind(events.iter().map(|(event, _)| event.event_id).collect::<Vec<_>>())
-    .bind(vec!["counter"; events.len()])
     .bind(events.iter().map(|(event, _)| &*event.stream.aggregate_id).collect::<Vec<_>>())
     .bind(events.iter().map(|(event, _)| event.sequence as i64).collect::<Vec<_>>())
-    .bind(vec!["Counted"; events.len()])
-    .bind(vec!["{}"; events.len()])
     .bind(events.iter().map(|(_, remaining)| *remaining).collect::<Vec<_>>())
     .execute(&mut *transaction)
     .await
     .unwrap();
+    sqlx::query("SELECT log.advance_head($1, $2, $3, $4, 10000)")
+        .bind(epoch)
+        .bind(position)
+        .bind(position + events.len() as i64)
+        .bind(now)
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
     // A commit that is slow to come, while others wait and readers read.
     sqlx::query("SELECT pg_sleep($1)")
         .bind((writer + round) as f64 % 5.0 / 1000.0)

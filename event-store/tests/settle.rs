@@ -22,9 +22,6 @@ async fn behind_proxy() -> (Writer, Proxy) {
 
 /// Appends while answers get lost, so that the batch commits and nobody hears of it.
 async fn append_unheard(writer: &mut Writer, proxy: &Proxy, batch: &Batch, table: &str) {
-    // The first statement of a connection is prepared, which needs answers.
-    let prepare = writer.batch(vec![]);
-    writer.appender.append(&prepare).await.unwrap();
     let database = writer.database.clone();
     let is_stored = || async {
         sqlx::query_scalar(&format!("SELECT EXISTS (SELECT FROM log.{table})"))
@@ -155,7 +152,7 @@ async fn an_append_that_was_dropped_half_way_has_to_be_settled() {
         until(|| async {
             sqlx::query_scalar(
                 "SELECT NOT EXISTS (SELECT FROM pg_stat_activity \
-                 WHERE datname = current_database() AND query LIKE 'SELECT log.append_batch%')",
+                 WHERE datname = current_database() AND wait_event_type = 'Lock')",
             )
             .fetch_one(&database.superuser)
             .await
@@ -166,4 +163,18 @@ async fn an_append_that_was_dropped_half_way_has_to_be_settled() {
     });
     assert_eq!(settled, Ok(Settled::NotCommitted));
     assert_eq!(writer.appender.append(&batch).await, Ok(LogPosition(1)));
+}
+
+#[tokio::test]
+async fn settling_does_not_wait_for_ever_for_whoever_holds_the_head() {
+    let mut writer = Writer::start().await;
+    let batch = writer.batch(vec![one(vec![event("a", 1)])]);
+    let mut holder = writer.database.app.begin().await.unwrap();
+    sqlx::query("SELECT FROM log.log_head FOR UPDATE").execute(&mut *holder).await.unwrap();
+    let settled =
+        tokio::time::timeout(std::time::Duration::from_secs(10), writer.appender.settle(&batch)).await;
+    let settled = settled.unwrap();
+    assert!(matches!(settled, Err(AppendError::Unavailable(_))), "{settled:?}");
+    holder.rollback().await.unwrap();
+    assert_eq!(writer.appender.settle(&batch).await, Ok(Settled::NotCommitted));
 }

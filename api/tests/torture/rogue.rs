@@ -19,8 +19,10 @@ pub enum Rogue {
 const HEAD: &str = "SELECT epoch, log_position, recorded_at FROM log.log_head FOR NO KEY UPDATE";
 const NEWEST: &str = "SELECT sequence, aggregate_type, event_type, event_version, payload::text, metadata::text \
      FROM log.events WHERE aggregate_type = 'account' AND aggregate_id = $1 ORDER BY sequence DESC LIMIT 1";
-const APPEND: &str = "SELECT log.append_batch($1, $2, $3, 1000, ARRAY[gen_random_uuid()], ARRAY['account'], ARRAY[$4], \
-     ARRAY[$5::bigint], ARRAY[$6], ARRAY[$7], ARRAY[$8], ARRAY[$9], ARRAY[0::smallint], '{}', '{}', '{}', '{}', '{}')";
+const INSERT: &str = "INSERT INTO log.events (log_position, sequence, recorded_at, event_id, remaining, aggregate_type, \
+     aggregate_id, event_type, event_version, payload, metadata) \
+     VALUES ($1 + 1, $2, $3, gen_random_uuid(), 0, 'account', $4, $5, $6, $7::json, $8::json)";
+const ADVANCE: &str = "SELECT log.advance_head($1, $2, $2 + 1, $3, 1000)";
 
 /// How often it tries while PostgreSQL finds it in a deadlock with the leader.
 const MOST_TRIES: usize = 10;
@@ -68,17 +70,19 @@ async fn append(rogue: Rogue, pool: &PgPool, scene: &Scene) -> Result<(), sqlx::
             sequence += 1;
         }
     }
-    sqlx::query(APPEND)
-        .bind(epoch)
-        .bind(head.get::<i64, _>("log_position"))
-        .bind(head.get::<chrono::DateTime<chrono::Utc>, _>("recorded_at"))
-        .bind(&scene.bank[0])
+    let position: i64 = head.get("log_position");
+    let recorded_at: chrono::DateTime<chrono::Utc> = head.get("recorded_at");
+    sqlx::query(INSERT)
+        .bind(position)
         .bind(sequence)
+        .bind(recorded_at)
+        .bind(&scene.bank[0])
         .bind(newest.get::<String, _>("event_type"))
         .bind(newest.get::<String, _>("event_version"))
         .bind(newest.get::<String, _>("payload"))
         .bind(newest.get::<String, _>("metadata"))
         .execute(&mut *transaction)
         .await?;
+    sqlx::query(ADVANCE).bind(epoch).bind(position).bind(recorded_at).execute(&mut *transaction).await?;
     transaction.commit().await
 }

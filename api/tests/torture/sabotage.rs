@@ -19,9 +19,7 @@ pub enum Sabotage {
     AlteredHeld,
 }
 
-const FUNCTIONS: &str = "SELECT pg_get_functiondef(p.oid) AS definition FROM pg_proc p \
-     JOIN pg_namespace n ON n.oid = p.pronamespace \
-     WHERE n.nspname = 'log' AND p.proname IN ('append_batch', 'advance_head')";
+const ADVANCE_HEAD: &str = "SELECT pg_get_functiondef('log.advance_head'::regproc) AS definition";
 
 impl Sabotage {
     pub async fn commit(self, superuser: &PgPool) {
@@ -69,15 +67,12 @@ impl Sabotage {
     }
 }
 
-/// Changes the functions that move the head.
+/// Changes the function that moves the head.
 async fn rewrite(superuser: &PgPool, from: &str, to: &str) {
-    let functions = sqlx::query(FUNCTIONS).fetch_all(superuser).await.unwrap();
-    assert_eq!(functions.len(), 2);
-    for function in functions {
-        let definition: String = function.get("definition");
-        assert!(definition.contains(from), "nothing to sabotage in {definition}");
-        run(superuser, &definition.replacen(from, to, 1)).await;
-    }
+    let function = sqlx::query(ADVANCE_HEAD).fetch_one(superuser).await.unwrap();
+    let definition: String = function.get("definition");
+    assert!(definition.contains(from), "nothing to sabotage in {definition}");
+    run(superuser, &definition.replacen(from, to, 1)).await;
 }
 
 async fn run(superuser: &PgPool, sql: &str) {

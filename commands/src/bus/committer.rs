@@ -25,8 +25,9 @@ use crate::aggregates::StateToKeep;
 use crate::request::Receipt;
 use crate::unit::DecidedEvent;
 
-/// A batch of no more events goes as one statement when no other is on its way: one round trip costs less than several.
-const ONE_STATEMENT_EVENTS: usize = 128;
+/// A batch of no more events is sent and committed in one message when no other is on its way. The next one could not wait
+/// behind it in PostgreSQL, so a larger one is not.
+const ONE_MESSAGE_EVENTS: usize = 128;
 
 /// A batch on its way into the log.
 #[derive(Debug)]
@@ -179,17 +180,18 @@ async fn carry(
     let Ok(mut appender) = turn.await else {
         return Carried { appender: None, shipment, outcome: Err(None) };
     };
-    let outcome = match before.as_ref().map_or(Ok(true), Before::is_durable) {
+    let sent = match before.as_ref().map_or(Ok(true), Before::is_durable) {
         Err(GivenUp) => Err(None),
-        Ok(true) if batch.event_count() <= ONE_STATEMENT_EVENTS => {
+        Ok(true) if batch.event_count() <= ONE_MESSAGE_EVENTS => {
             let written = appender.write(&batch).await;
-            settled(&mut appender, &batch, written).await.map(|()| batch.recorded()).map_err(Some)
+            settled(&mut appender, &batch, written).await.map_err(Some)
         }
         Ok(_) => overlapped(&mut appender, &batch, Ticket(shipment.number), before, &progress).await,
     };
-    if outcome.is_ok() {
+    if sent.is_ok() {
         progress.send_replace(Progress::Durable);
     }
+    let outcome = sent.map(|()| batch.into_recorded());
     metrics::histogram!("daybook_bus_commit_seconds").record(begun.elapsed().as_secs_f64());
     Carried { appender: Some(appender), shipment, outcome }
 }
@@ -238,14 +240,11 @@ async fn overlapped(
     ticket: Ticket,
     mut before: Option<Before>,
     progress: &watch::Sender<Progress>,
-) -> Result<Vec<RecordedEvent>, Option<AppendError>> {
+) -> Result<(), Option<AppendError>> {
     let mut outcome = appender.begin(batch, ticket).await;
     if outcome.is_ok() {
         progress.send_replace(Progress::InLine);
-        outcome = appender.stage(batch).await;
-    }
-    let events = batch.recorded();
-    if outcome.is_ok() {
+        // Its rows are being stored while it waits for its turn, and when the commit is sent.
         let queue = match &mut before {
             None => Ok(None),
             Some(before) => before.reached(Progress::InLine).await.map(|now| Some((now, before.ticket))),
@@ -262,7 +261,7 @@ async fn overlapped(
         outcome = settled(appender, batch, committed).await;
     }
     match (outcome, before) {
-        (Ok(()), _) => Ok(events),
+        (Ok(()), _) => Ok(()),
         (Err(error), None) => Err(Some(error)),
         // What it says counts only if it could have committed.
         (Err(error), Some(mut before)) => match before.reached(Progress::Durable).await {

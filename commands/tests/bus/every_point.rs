@@ -34,8 +34,8 @@ struct Load {
     step: usize,
 }
 
-/// Batches of one statement each.
-const ONE_STATEMENT: Load = Load {
+/// Batches that go in one message each.
+const ONE_MESSAGE: Load = Load {
     settings: || BusSettings { batch_commands: 8, ..BusSettings::default() },
     calls: 3,
     each: 8,
@@ -49,21 +49,21 @@ const OVERLAPPED: Load = Load {
     settings: || BusSettings { batch_commands: 90, ..BusSettings::default() },
     calls: 1,
     each: 360,
-    ..ONE_STATEMENT
+    ..ONE_MESSAGE
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_message_of_one_statement_lost() {
-    strike_each(ONE_STATEMENT, Fault::Lost).await;
-    strike_each(Load { cut_off: true, ..ONE_STATEMENT }, Fault::Lost).await;
+async fn every_message_of_one_alone_lost() {
+    strike_each(ONE_MESSAGE, Fault::Lost).await;
+    strike_each(Load { cut_off: true, ..ONE_MESSAGE }, Fault::Lost).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_message_of_one_statement_refused_orphaned_or_late() {
+async fn every_message_of_one_alone_refused_orphaned_or_late() {
     for fault in [Fault::Refused, Fault::Orphaned, Fault::Late(Duration::from_millis(20))] {
-        strike_each(ONE_STATEMENT, fault).await;
+        strike_each(ONE_MESSAGE, fault).await;
     }
-    strike_each(Load { cut_off: true, ..ONE_STATEMENT }, Fault::Refused).await;
+    strike_each(Load { cut_off: true, ..ONE_MESSAGE }, Fault::Refused).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,13 +80,13 @@ async fn every_message_of_overlapping_copies_refused_or_late() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_of_overlapping_copies_orphaned() {
-    strike_each(Load { step: 5, ..OVERLAPPED }, Fault::Orphaned).await;
+    strike_each(Load { step: 2, ..OVERLAPPED }, Fault::Orphaned).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_lost_while_one_that_the_database_refuses_is_hunted() {
-    strike_each(Load { poisoned: true, step: 4, ..ONE_STATEMENT }, Fault::Lost).await;
-    strike_each(Load { poisoned: true, step: 29, ..OVERLAPPED }, Fault::Lost).await;
+    strike_each(Load { poisoned: true, step: 4, ..ONE_MESSAGE }, Fault::Lost).await;
+    strike_each(Load { poisoned: true, step: 9, ..OVERLAPPED }, Fault::Lost).await;
 }
 
 async fn strike_each(load: Load, fault: Fault) {

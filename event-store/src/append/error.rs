@@ -1,7 +1,8 @@
 //! Why an append failed, told apart by SQLSTATE and by the name of the constraint.
 
-use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use thiserror::Error;
+
+use super::wire::{Refusal, WireError};
 
 /// Why a batch was not appended. Only after [`AppendError::OutcomeUnknown`] may it be in the log all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -52,26 +53,21 @@ impl AppendError {
         }
     }
 
-    /// Classifies a failure of the statement that appends.
-    pub(super) fn from_append(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::Database(database) => match database.try_downcast_ref::<PgDatabaseError>() {
-                Some(answer) => Self::from_answer(answer),
-                None => Self::OutcomeUnknown(error.to_string()),
-            },
-            // Found by the client before anything was sent.
-            sqlx::Error::Encode(_) => Self::Refused { command: None, detail: error.to_string() },
-            _ => Self::OutcomeUnknown(error.to_string()),
+    /// Classifies a failure of what appends.
+    pub(super) fn from_append(error: WireError) -> Self {
+        match error {
+            WireError::Refused(answer) => Self::from_answer(answer),
+            WireError::Broken(error) => Self::OutcomeUnknown(error.to_string()),
         }
     }
 
-    fn from_answer(answer: &PgDatabaseError) -> Self {
-        let detail = answer.message().to_owned();
+    fn from_answer(answer: Refusal) -> Self {
+        let detail = answer.message;
         // A session that is ended can be ended between its commit and the report of it.
-        if matches!(answer.severity(), PgSeverity::Fatal | PgSeverity::Panic) {
+        if answer.ends_session {
             return Self::OutcomeUnknown(detail);
         }
-        match (answer.code(), answer.constraint()) {
+        match (&*answer.code, answer.constraint.as_deref()) {
             ("40001", _) => Self::Deposed(detail),
             // Somebody wrote past the head's lock.
             ("23505", Some("events_pkey")) => Self::Deposed(detail),
@@ -83,7 +79,7 @@ impl AppendError {
             (code, _) if code.starts_with("22") || code.starts_with("23") || code.starts_with("54") => {
                 Self::Refused { command: None, detail }
             }
-            _ => Self::Unavailable(format!("{detail} ({})", answer.code())),
+            _ => Self::Unavailable(format!("{detail} ({})", answer.code)),
         }
     }
 }
