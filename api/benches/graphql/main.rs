@@ -28,7 +28,7 @@ use whole::server::Server;
 
 /// As in the server.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const DEPOSITORS: usize = 64;
 /// Transfers a request, the clients that send them, and how many measurements' time they get: of large requests few are

@@ -27,7 +27,7 @@ use support::{cluster, ours};
 
 /// As in the server.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// How far the log grows.
 const EVENTS: u64 = 20_000_000;
