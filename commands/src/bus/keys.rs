@@ -36,6 +36,8 @@ pub(super) struct KeyTable {
     entries: AHashMap<KeyId, Entry>,
     /// Remembered keys by the batch that committed them, oldest first.
     newest: VecDeque<(u64, KeyId)>,
+    /// Units of work that wait for another one with the same key.
+    waiting: usize,
     /// Trains whose keys are being looked up.
     looked_up: usize,
 }
@@ -54,6 +56,7 @@ impl KeyTable {
             match self.entries.get_mut(&ask.key) {
                 Some(Entry::UnderWay(waiting)) => {
                     waiting.push(item);
+                    self.waiting += 1;
                     return None;
                 }
                 remembered => is_new &= remembered.is_none() && ask.found.is_none(),
@@ -79,15 +82,20 @@ impl KeyTable {
 
     /// Says what became of a key under way: `None` if it is not remembered. Gives back who waited, to be admitted again.
     pub(super) fn settle(&mut self, key: KeyId, remembered: Option<Remembered>, batch: u64) -> Vec<Item> {
+        // Nobody misses it here unless a look-up is under way that may not see it, or somebody waits, be it for another key.
+        let is_missed = self.looked_up > 0 || self.waiting > 0;
         let before = match remembered {
-            Some(remembered) => {
+            Some(remembered) if is_missed => {
                 self.newest.push_back((batch, key.clone()));
                 self.entries.insert(key, Entry::Remembered(remembered))
             }
-            None => self.entries.remove(&key),
+            _ => self.entries.remove(&key),
         };
         match before {
-            Some(Entry::UnderWay(waiting)) => waiting,
+            Some(Entry::UnderWay(waiting)) => {
+                self.waiting -= waiting.len();
+                waiting
+            }
             _ => Vec::new(),
         }
     }
