@@ -23,6 +23,8 @@ use crate::bus::cold;
 /// One aggregate in memory.
 #[derive(Debug)]
 pub struct Slot<A> {
+    /// Names it among those of its type.
+    pub(crate) id: Arc<str>,
     /// The fold of its stream.
     pub state: Arc<A>,
     /// Sequence of the last event in it; 0 before the first.
@@ -35,8 +37,8 @@ pub struct Slot<A> {
 
 impl<A> Slot<A> {
     /// An aggregate as its stream has made it, wanted by batch `batch`.
-    pub fn loaded(state: A, sequence: u64, batch: u64) -> Self {
-        Self { state: Arc::new(state), sequence, changed: 0, used: Cell::new(batch) }
+    pub fn loaded(id: Arc<str>, state: A, sequence: u64, batch: u64) -> Self {
+        Self { id, state: Arc::new(state), sequence, changed: 0, used: Cell::new(batch) }
     }
 
     /// Says that batch `batch` looks at it.
@@ -45,10 +47,19 @@ impl<A> Slot<A> {
     }
 }
 
+impl<A: Clone> Slot<A> {
+    /// To be changed by batch `batch` as part of the unit of work under way: what it is now can be put back.
+    pub(crate) fn change(&mut self, batch: u64, undo: &mut Undo<A>) {
+        undo.push((Arc::clone(&self.id), Some(Before::of(self))));
+        self.changed = batch;
+        self.used.set(batch);
+    }
+}
+
 /// A slot as it was before a change. The state is a copy and not shared: so the slot's own stays where it is and is changed
 /// there, instead of being left to the old one and taken anew each time.
 #[derive(Debug)]
-struct Before<A> {
+pub(crate) struct Before<A> {
     state: A,
     sequence: u64,
     changed: u64,
@@ -57,22 +68,24 @@ struct Before<A> {
 
 impl<A: Clone> Before<A> {
     fn of(slot: &Slot<A>) -> Self {
-        let Slot { state, sequence, changed, used } = slot;
+        let Slot { id: _, state, sequence, changed, used } = slot;
         Self { state: A::clone(state), sequence: *sequence, changed: *changed, used: used.get() }
     }
 
-    fn into_slot(self) -> Slot<A> {
+    fn into_slot(self, id: Arc<str>) -> Slot<A> {
         let Self { state, sequence, changed, used } = self;
-        Slot { state: Arc::new(state), sequence, changed, used: Cell::new(used) }
+        Slot { id, state: Arc::new(state), sequence, changed, used: Cell::new(used) }
     }
 }
+
+/// What to put back, oldest first; nothing where there was nothing.
+pub(crate) type Undo<A> = Vec<(Arc<str>, Option<Before<A>>)>;
 
 /// All aggregates of one type that are in memory, with what it takes to undo the unit of work under way.
 #[derive(Debug)]
 pub struct Shelf<A> {
     slots: AHashMap<Arc<str>, Slot<A>>,
-    /// What to put back, oldest first; nothing where there was nothing.
-    undo: Vec<(Arc<str>, Option<Before<A>>)>,
+    undo: Undo<A>,
 }
 
 impl<A> Default for Shelf<A> {
@@ -88,24 +101,20 @@ impl<A: Decider> Shelf<A> {
     }
 
     /// Puts a loaded aggregate in, unless it is there already: then what is there is at least as new.
-    pub fn load(&mut self, id: Arc<str>, slot: Slot<A>) {
-        self.slots.entry(id).or_insert(slot);
+    pub fn load(&mut self, slot: Slot<A>) {
+        self.slots.entry(Arc::clone(&slot.id)).or_insert(slot);
     }
 
     /// Puts a new aggregate in as part of the unit of work under way.
-    pub(crate) fn create(&mut self, id: &Arc<str>, slot: Slot<A>) {
-        let before = self.slots.insert(Arc::clone(id), slot);
-        self.undo.push((Arc::clone(id), before.as_ref().map(Before::of)));
+    pub(crate) fn create(&mut self, slot: Slot<A>) {
+        let id = Arc::clone(&slot.id);
+        let before = self.slots.insert(Arc::clone(&id), slot);
+        self.undo.push((id, before.as_ref().map(Before::of)));
     }
 
-    /// The aggregate, if it is in memory, to be changed by batch `batch` as part of the unit of work under way.
-    pub(crate) fn change(&mut self, id: &str, batch: u64) -> Option<(Arc<str>, &mut Slot<A>)> {
-        let id = Arc::clone(self.slots.get_key_value(id)?.0);
-        let slot = self.slots.get_mut(&id)?;
-        self.undo.push((Arc::clone(&id), Some(Before::of(slot))));
-        slot.changed = batch;
-        slot.used.set(batch);
-        Some((id, slot))
+    /// The aggregate, if it is in memory, and what it takes to undo a change of it.
+    pub(crate) fn get_mut(&mut self, id: &str) -> Option<(&mut Slot<A>, &mut Undo<A>)> {
+        Some((self.slots.get_mut(id)?, &mut self.undo))
     }
 
     fn keep(&mut self) {
@@ -117,7 +126,7 @@ impl<A: Decider> Shelf<A> {
             && let Some((id, before)) = self.undo.pop()
         {
             match before {
-                Some(before) => self.slots.insert(id, before.into_slot()),
+                Some(before) => self.slots.insert(Arc::clone(&id), before.into_slot(id)),
                 None => self.slots.remove(&id),
             };
         }

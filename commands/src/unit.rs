@@ -144,40 +144,39 @@ impl<'a> Unit<'a> {
 
     /// Says that `id` was made a moment ago by [`Unit::new_id`], so its stream is empty and needs no loading.
     pub fn create<A: Kept>(&mut self, id: &Arc<str>) {
-        let slot = Slot::loaded(A::default(), 0, self.batch);
-        A::shelf_mut(self.aggregates).create(id, slot);
+        let slot = Slot::loaded(Arc::clone(id), A::default(), 0, self.batch);
+        A::shelf_mut(self.aggregates).create(slot);
     }
 
-    /// Decides on the command, applies the events and makes them part of the unit. Gives the events back.
+    /// Decides on the command, applies the events and makes them part of the unit. Shows what it has come to.
     ///
     /// # Errors
     /// [`Halt::Needs`], [`Halt::TooLarge`], or what the aggregate refuses.
-    pub fn execute<A: Kept>(&mut self, id: &str, command: &A::Command) -> Result<Vec<A::Event>, Halt> {
-        let shelf = A::shelf_mut(self.aggregates);
-        let Some(slot) = shelf.get(id) else {
+    pub fn execute<A: Kept>(&mut self, id: &str, command: &A::Command) -> Result<&[DecidedEvent], Halt> {
+        let Some((slot, undo)) = A::shelf_mut(self.aggregates).get_mut(id) else {
             return Err(Halt::Needs(vec![StreamName { aggregate_type: A::TYPE, aggregate_id: id.into() }]));
         };
         slot.touch(self.batch);
         let decided = slot.state.decide(command, self.now)?;
-        if decided.is_empty() {
-            return Ok(decided);
+        let before = self.events.len();
+        if !decided.is_empty() {
+            if before + decided.len() > self.max_events {
+                return Err(Halt::TooLarge);
+            }
+            slot.change(self.batch, undo);
+            let state = Arc::make_mut(&mut slot.state);
+            for event in decided {
+                state.apply(&event);
+                slot.sequence += 1;
+                self.events.push(DecidedEvent {
+                    aggregate_type: A::TYPE,
+                    aggregate_id: Arc::clone(&slot.id),
+                    sequence: slot.sequence,
+                    event: event.into(),
+                });
+            }
         }
-        if self.events.len() + decided.len() > self.max_events {
-            return Err(Halt::TooLarge);
-        }
-        let Some((id, slot)) = shelf.change(id, self.batch) else { return Ok(Vec::new()) };
-        let state = Arc::make_mut(&mut slot.state);
-        for event in &decided {
-            state.apply(event);
-            slot.sequence += 1;
-            self.events.push(DecidedEvent {
-                aggregate_type: A::TYPE,
-                aggregate_id: Arc::clone(&id),
-                sequence: slot.sequence,
-                event: event.clone().into(),
-            });
-        }
-        Ok(decided)
+        Ok(&self.events[before..])
     }
 
     /// How many events there are so far.

@@ -90,7 +90,7 @@ pub(crate) async fn load<A: Kept>(pool: PgPool, ids: Vec<Arc<str>>) -> Result<Lo
     }
     let install = |id: Arc<str>, fold: Fold<A>| -> Install {
         Box::new(move |aggregates, batch| {
-            A::shelf_mut(aggregates).load(id, Slot::loaded(fold.state, fold.sequence, batch));
+            A::shelf_mut(aggregates).load(Slot::loaded(id, fold.state, fold.sequence, batch));
         })
     };
     let loaded = ids.iter().zip(folds).map(|(id, fold)| {

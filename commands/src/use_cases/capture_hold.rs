@@ -1,5 +1,6 @@
 //! Pay another account out of a hold: debit, end of the hold and credit in one commit.
 
+use domain::AnyEvent;
 use domain::account::{Account, AccountCommand, AccountEvent};
 
 use crate::request::{Answer, CaptureHold};
@@ -10,7 +11,7 @@ pub(super) fn run(command: &CaptureHold, unit: &mut Unit<'_>) -> Result<Answer, 
     let payer = command.hold_id.account();
     unit.want::<Account>([payer.as_str(), command.to.as_str()])?;
     settlement::authorise_hold(unit, &command.hold_id)?;
-    let events = unit
+    let captured = unit
         .execute::<Account>(
             payer.as_str(),
             &AccountCommand::CaptureHold {
@@ -19,10 +20,16 @@ pub(super) fn run(command: &CaptureHold, unit: &mut Unit<'_>) -> Result<Answer, 
                 amount: command.amount,
             },
         )
-        .number_at("amount")?;
+        .number_at("amount")?
+        .iter()
+        .find_map(|decided| match &decided.event {
+            AnyEvent::Account(AccountEvent::HoldCaptured { transfer_id, amount, .. }) => {
+                Some((transfer_id.clone(), *amount))
+            }
+            _ => None,
+        });
     let mut movement_id = None;
-    for event in events {
-        let AccountEvent::HoldCaptured { transfer_id, amount, .. } = event else { continue };
+    if let Some((transfer_id, amount)) = captured {
         settlement::receive(
             unit,
             &command.to,

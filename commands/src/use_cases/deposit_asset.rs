@@ -1,5 +1,6 @@
 //! An asset comes into a portfolio from the world.
 
+use domain::AnyEvent;
 use domain::portfolio::{Portfolio, PortfolioCommand, PortfolioEvent};
 
 use crate::request::{Answer, AssetMovement};
@@ -8,7 +9,7 @@ use crate::use_cases::{Blame, authorise_portfolio};
 
 pub(super) fn run(command: &AssetMovement, unit: &mut Unit<'_>) -> Result<Answer, Halt> {
     authorise_portfolio(unit, &command.portfolio_id).at("portfolioId")?;
-    let events = unit
+    let movement_id = unit
         .execute::<Portfolio>(
             command.portfolio_id.as_str(),
             &PortfolioCommand::DepositAsset {
@@ -18,10 +19,13 @@ pub(super) fn run(command: &AssetMovement, unit: &mut Unit<'_>) -> Result<Answer
                 reference: command.reference.clone(),
             },
         )
-        .number_at("quantity")?;
-    let movement_id = events.iter().find_map(|event| match event {
-        PortfolioEvent::AssetDeposited { movement_id, .. } => Some(movement_id.clone()),
-        _ => None,
-    });
+        .number_at("quantity")?
+        .iter()
+        .find_map(|decided| match &decided.event {
+            AnyEvent::Portfolio(PortfolioEvent::AssetDeposited { movement_id, .. }) => {
+                Some(movement_id.clone())
+            }
+            _ => None,
+        });
     Ok(Answer { portfolio_id: Some(command.portfolio_id.clone()), movement_id, ..Answer::default() })
 }

@@ -4,7 +4,7 @@ use domain::account::{Account, AccountCommand};
 use domain::ids::{OrderId, Party};
 use domain::order::{Evidence, Liquidity, Order, OrderCommand, OrderEvent, OrderSide};
 use domain::portfolio::{Portfolio, PortfolioCommand};
-use domain::{Code, Price, Quantity, Refusal};
+use domain::{AnyEvent, Code, Price, Quantity, Refusal};
 
 use crate::unit::{Halt, Unit};
 
@@ -28,7 +28,7 @@ pub(super) struct Fill {
 
 /// Fills the order, moves cash and asset, and frees what it no longer needs.
 pub(super) fn settle(unit: &mut Unit<'_>, order_id: &OrderId, fill: Fill) -> Result<(), Halt> {
-    let filled = unit.execute::<Order>(
+    let decided = unit.execute::<Order>(
         order_id.as_str(),
         &OrderCommand::Fill {
             trade_id: fill.trade_id.clone(),
@@ -38,7 +38,9 @@ pub(super) fn settle(unit: &mut Unit<'_>, order_id: &OrderId, fill: Fill) -> Res
             evidence: fill.evidence,
         },
     )?;
-    let Some(OrderEvent::OrderFilled { notional, fee, .. }) = filled.into_iter().next() else {
+    let Some(&AnyEvent::Order(OrderEvent::OrderFilled { notional, fee, .. })) =
+        decided.first().map(|first| &first.event)
+    else {
         return Err(defect("a fill decided no OrderFilled"));
     };
     let order = unit.read::<Order>(order_id.as_str())?;

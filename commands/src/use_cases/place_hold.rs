@@ -1,5 +1,6 @@
 //! Set money aside.
 
+use domain::AnyEvent;
 use domain::account::{Account, AccountCommand, AccountEvent};
 
 use crate::request::{Answer, PlaceHold};
@@ -8,7 +9,7 @@ use crate::use_cases::{Blame, authorise_account};
 
 pub(super) fn run(command: &PlaceHold, unit: &mut Unit<'_>) -> Result<Answer, Halt> {
     authorise_account(unit, &command.account_id).at("accountId")?;
-    let events = unit
+    let hold_id = unit
         .execute::<Account>(
             command.account_id.as_str(),
             &AccountCommand::PlaceHold {
@@ -17,10 +18,11 @@ pub(super) fn run(command: &PlaceHold, unit: &mut Unit<'_>) -> Result<Answer, Ha
                 reference: command.reference.clone(),
             },
         )
-        .number_at("amount")?;
-    let hold_id = events.iter().find_map(|event| match event {
-        AccountEvent::HoldPlaced { hold_id, .. } => Some(hold_id.clone()),
-        _ => None,
-    });
+        .number_at("amount")?
+        .iter()
+        .find_map(|decided| match &decided.event {
+            AnyEvent::Account(AccountEvent::HoldPlaced { hold_id, .. }) => Some(hold_id.clone()),
+            _ => None,
+        });
     Ok(Answer { account_id: Some(command.account_id.clone()), hold_id, ..Answer::default() })
 }

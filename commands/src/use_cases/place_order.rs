@@ -14,7 +14,7 @@ use domain::portfolio::{Portfolio, PortfolioCommand};
 use domain::quote::Quote;
 use domain::risk::{MarketPrices, Verdict, instrument_stage, portfolio_stage};
 use domain::text::{MAX_NAME, clean_name};
-use domain::{Code, Money, Price, Quantity, Refusal};
+use domain::{AnyEvent, Code, Money, Price, Quantity, Refusal};
 use uuid::Uuid;
 
 use crate::request::{Answer, PlaceOrder};
@@ -158,9 +158,9 @@ fn accept(
     let mut hold_id = None;
     if let Some(amount) = required.cash {
         let hold = AccountCommand::HoldForOrder { order_id: order_id.clone(), amount };
-        let events = unit.execute::<Account>(ticket.account_id.as_str(), &hold)?;
-        hold_id = events.into_iter().find_map(|event| match event {
-            AccountEvent::HoldPlaced { hold_id, .. } => Some(hold_id),
+        let decided = unit.execute::<Account>(ticket.account_id.as_str(), &hold)?;
+        hold_id = decided.iter().find_map(|decided| match &decided.event {
+            AnyEvent::Account(AccountEvent::HoldPlaced { hold_id, .. }) => Some(hold_id.clone()),
             _ => None,
         });
     }
@@ -220,9 +220,16 @@ fn trade(unit: &mut Unit<'_>, order_id: &OrderId, ticket: &OrderTicket) -> Resul
         .collect();
     let taker = (Party::from(&ticket.account_id), Party::from(&ticket.portfolio_id));
     let command = MarketCommand::Match { order: incoming, barred };
-    for event in unit.execute::<Market>(ticket.symbol.as_str(), &command)? {
-        match event {
-            MarketEvent::TradeExecuted { trade_id, maker_order_id, price, quantity, .. } => {
+    // Copies: settling them adds events.
+    for decided in unit.execute::<Market>(ticket.symbol.as_str(), &command)?.to_vec() {
+        match decided.event {
+            AnyEvent::Market(MarketEvent::TradeExecuted {
+                trade_id,
+                maker_order_id,
+                price,
+                quantity,
+                ..
+            }) => {
                 let maker =
                     parties.get(&maker_order_id).ok_or_else(|| defect("a trade with an unknown maker"))?;
                 let sides =
@@ -240,7 +247,7 @@ fn trade(unit: &mut Unit<'_>, order_id: &OrderId, ticket: &OrderTicket) -> Resul
                     execution::settle(unit, order, fill)?;
                 }
             }
-            MarketEvent::OrderUnbooked { order_id, code } => {
+            AnyEvent::Market(MarketEvent::OrderUnbooked { order_id, code }) => {
                 execution::end(unit, &order_id, &OrderCommand::Expire { code })?;
             }
             _ => {}

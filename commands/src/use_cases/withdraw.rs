@@ -1,5 +1,6 @@
 //! Money goes out to the world.
 
+use domain::AnyEvent;
 use domain::account::{Account, AccountCommand, AccountEvent};
 
 use crate::request::{Answer, MoneyMovement};
@@ -8,7 +9,7 @@ use crate::use_cases::{Blame, authorise_account};
 
 pub(super) fn run(command: &MoneyMovement, unit: &mut Unit<'_>) -> Result<Answer, Halt> {
     authorise_account(unit, &command.account_id).at("accountId")?;
-    let events = unit
+    let movement_id = unit
         .execute::<Account>(
             command.account_id.as_str(),
             &AccountCommand::Withdraw {
@@ -17,10 +18,11 @@ pub(super) fn run(command: &MoneyMovement, unit: &mut Unit<'_>) -> Result<Answer
                 effective_at: command.effective_at,
             },
         )
-        .number_at("amount")?;
-    let movement_id = events.iter().find_map(|event| match event {
-        AccountEvent::FundsWithdrawn { movement_id, .. } => Some(movement_id.clone()),
-        _ => None,
-    });
+        .number_at("amount")?
+        .iter()
+        .find_map(|decided| match &decided.event {
+            AnyEvent::Account(AccountEvent::FundsWithdrawn { movement_id, .. }) => Some(movement_id.clone()),
+            _ => None,
+        });
     Ok(Answer { account_id: Some(command.account_id.clone()), movement_id, ..Answer::default() })
 }

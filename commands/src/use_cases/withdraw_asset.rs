@@ -1,5 +1,6 @@
 //! An asset goes out of a portfolio to the world.
 
+use domain::AnyEvent;
 use domain::portfolio::{Portfolio, PortfolioCommand, PortfolioEvent};
 use domain::{Code, Refusal};
 
@@ -13,7 +14,7 @@ pub(super) fn run(command: &AssetMovement, unit: &mut Unit<'_>) -> Result<Answer
         let message = "a withdrawal goes out at average cost: leave unitCost out";
         return Err(Refusal::new(Code::MalformedInput, message).at("unitCost").into());
     }
-    let events = unit
+    let movement_id = unit
         .execute::<Portfolio>(
             command.portfolio_id.as_str(),
             &PortfolioCommand::WithdrawAsset {
@@ -22,10 +23,13 @@ pub(super) fn run(command: &AssetMovement, unit: &mut Unit<'_>) -> Result<Answer
                 reference: command.reference.clone(),
             },
         )
-        .number_at("quantity")?;
-    let movement_id = events.iter().find_map(|event| match event {
-        PortfolioEvent::AssetWithdrawn { movement_id, .. } => Some(movement_id.clone()),
-        _ => None,
-    });
+        .number_at("quantity")?
+        .iter()
+        .find_map(|decided| match &decided.event {
+            AnyEvent::Portfolio(PortfolioEvent::AssetWithdrawn { movement_id, .. }) => {
+                Some(movement_id.clone())
+            }
+            _ => None,
+        });
     Ok(Answer { portfolio_id: Some(command.portfolio_id.clone()), movement_id, ..Answer::default() })
 }

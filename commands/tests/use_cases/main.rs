@@ -61,7 +61,7 @@ impl House {
     }
 
     fn load_empty<A: Kept>(&mut self, id: &Arc<str>) {
-        A::shelf_mut(&mut self.aggregates).load(Arc::clone(id), Slot::loaded(A::default(), 0, 0));
+        A::shelf_mut(&mut self.aggregates).load(Slot::loaded(Arc::clone(id), A::default(), 0, 0));
     }
 
     /// Runs the command as `principal`; a stream that is not in memory is empty.
