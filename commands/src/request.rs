@@ -377,9 +377,9 @@ pub struct Answer {
     /// The market registered or changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub symbol: Option<Symbol>,
-    /// Why the order placed was rejected by risk; it has events all the same.
+    /// Why the order placed was rejected by risk; it has events all the same. Boxed, for it is rare and answers move a lot.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rejection: Option<Refusal>,
+    pub rejection: Option<Box<Refusal>>,
 }
 
 /// What a command came to; remembered under its key.

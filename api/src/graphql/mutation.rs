@@ -225,7 +225,8 @@ fn outcome(receipt: Receipt) -> (Outcome, Answer) {
     let (log_position, replayed) = (receipt.log_position.map(Into::into), receipt.replayed);
     match receipt.outcome {
         Decided::Accepted(mut answer) => {
-            let errors = answer.rejection.take().map(UserError::from).into_iter().collect();
+            let errors =
+                answer.rejection.take().map(|refusal| UserError::from(*refusal)).into_iter().collect();
             (Outcome { errors, log_position, replayed }, answer)
         }
         Decided::Refused(refusal) => {

@@ -138,7 +138,7 @@ fn judge(
             Ok(None)
         }
         Verdict::Reject { code, message, figures } => {
-            let rejection = Some(Refusal::new(code, message.clone()));
+            let rejection = Some(Box::new(Refusal::new(code, message.clone())));
             let reject = OrderCommand::Reject { stage, code, message, figures };
             unit.execute::<Order>(order_id.as_str(), &reject)?;
             Ok(Some(Answer { order_id: Some(order_id.clone()), rejection, ..Answer::default() }))
