@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::{Code, Refusal};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::item::{self, Asked};
 use super::keys;
@@ -11,6 +12,9 @@ use crate::request::{Failure, Outcome, Receipt, Request};
 
 /// What a request is answered with.
 pub(super) type Reply = Result<Receipt, Failure>;
+
+/// Something small of each request of a call. Nearly every call has one, and then it takes no allocation.
+pub(super) type Each<T> = SmallVec<[T; 1]>;
 
 /// What came of giving a request to a decider.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,37 +52,19 @@ enum Place {
 impl Call {
     /// Answers at once what needs no decision.
     pub(super) fn new(requests: Vec<Arc<Request>>, linked: bool) -> Self {
-        let linked = linked && requests.len() > 1;
-        let checked: Vec<_> = requests.iter().map(|request| check(request)).collect();
-        if linked && checked.iter().any(Option::is_some) {
-            let answer = |checked: Option<Reply>| {
-                Place::Answered(checked.unwrap_or_else(|| refused(keys::linked_failed())))
-            };
-            return Self { places: checked.into_iter().map(answer).collect(), linked };
+        if linked && requests.len() > 1 {
+            return Self { places: link(requests), linked: true };
         }
-        let set = if linked { item::hash_linked(&requests) } else { Ok(Vec::new()) };
-        let place = |(place, (request, answer)): (usize, (Arc<Request>, Option<Reply>))| {
-            if let Some(answer) = answer {
-                return Place::Answered(answer);
-            }
-            let asked = match &set {
-                Ok(set) if linked => set.get(place).copied(),
-                Ok(_) => item::hash_alone(&request).inspect_err(unhashable).ok(),
-                Err(error) => {
-                    unhashable(error);
-                    None
-                }
-            };
-            match asked {
-                Some(asked) => Place::Open(Open { request, asked }),
-                None => Place::Answered(Err(Failure::Internal)),
-            }
-        };
-        Self { places: requests.into_iter().zip(checked).enumerate().map(place).collect(), linked }
+        Self { places: requests.into_iter().map(Place::alone).collect(), linked: false }
+    }
+
+    /// A call of one request.
+    pub(super) fn one(request: Request) -> Self {
+        Self { places: vec![Place::alone(Arc::new(request))], linked: false }
     }
 
     /// The requests without an answer, in their order. Of a linked set all are open or none.
-    pub(super) fn open(&self) -> Vec<Open> {
+    pub(super) fn open(&self) -> Each<Open> {
         let open = self.places.iter().filter_map(|place| match place {
             Place::Open(open) => Some(open),
             Place::Answered(_) => None,
@@ -115,8 +101,40 @@ impl Call {
     }
 }
 
-fn unhashable(error: &serde_json::Error) {
-    tracing::error!(%error, "a command has no JSON form");
+impl Place {
+    /// Of a request that stands alone.
+    fn alone(request: Arc<Request>) -> Self {
+        if let Some(answer) = check(&request) {
+            return Self::Answered(answer);
+        }
+        match item::hash_alone(&request) {
+            Ok(asked) => Self::Open(Open { request, asked }),
+            Err(error) => Self::unhashable(&error),
+        }
+    }
+
+    fn unhashable(error: &serde_json::Error) -> Self {
+        tracing::error!(%error, "a command has no JSON form");
+        Self::Answered(Err(Failure::Internal))
+    }
+}
+
+/// Of the requests of a linked set: when one has its answer, all have.
+fn link(requests: Vec<Arc<Request>>) -> Vec<Place> {
+    let checked: Vec<_> = requests.iter().map(|request| check(request)).collect();
+    if checked.iter().any(Option::is_some) {
+        let answer = |checked: Option<Reply>| {
+            Place::Answered(checked.unwrap_or_else(|| refused(keys::linked_failed())))
+        };
+        return checked.into_iter().map(answer).collect();
+    }
+    match item::hash_linked(&requests) {
+        Ok(set) => {
+            let open = |(request, asked)| Place::Open(Open { request, asked });
+            requests.into_iter().zip(set).map(open).collect()
+        }
+        Err(error) => requests.iter().map(|_| Place::unhashable(&error)).collect(),
+    }
 }
 
 /// What can be said before anything is decided.

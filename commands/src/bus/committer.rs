@@ -307,38 +307,39 @@ fn count_settled(found: &'static str) {
 
 /// Answers in a task of its own, so that the next batch need not wait.
 fn durable(shipment: Shipment, states: &mpsc::Sender<Vec<StateToKeep>>) -> Commit {
-    let mut keys = Vec::with_capacity(shipment.decided.len());
-    let mut answers = Vec::with_capacity(shipment.decided.len());
+    let Shipment { number, after, mut decided, .. } = shipment;
+    let mut keys = Vec::with_capacity(decided.len());
     let mut due = Vec::new();
-    let mut end = shipment.after;
-    for decided in shipment.decided {
+    let mut end = after;
+    for decided in &mut decided {
         end = end.advance(decided.events.len());
         let log_position = (!decided.events.is_empty()).then_some(end);
-        let receipts: Vec<_> =
-            decided
-                .verdicts
-                .into_iter()
-                .zip(&decided.item.asks)
-                .map(|(verdict, ask)| {
-                    let remembered =
-                        verdict.result.as_ref().ok().filter(|_| verdict.remembered).map(|outcome| {
-                            Remembered { hash: ask.hash, outcome: outcome.clone(), log_position }
-                        });
-                    keys.push((ask.key.clone(), remembered));
-                    verdict.result.map(|outcome| Receipt { outcome, log_position, replayed: false })
-                })
-                .collect();
-        answers.push((decided.item, receipts));
-        due.extend(decided.states);
-    }
-    tokio::spawn(async move {
-        for (item, receipts) in answers {
-            item.answer(receipts);
+        for (verdict, ask) in decided.verdicts.iter().zip(&decided.item.asks) {
+            let remembered = verdict.result.as_ref().ok().filter(|_| verdict.remembered);
+            let remembered = remembered.map(|outcome| Remembered {
+                hash: ask.hash,
+                outcome: outcome.clone(),
+                log_position,
+            });
+            keys.push((ask.key.clone(), remembered));
         }
-    });
+        due.append(&mut decided.states);
+    }
+    tokio::spawn(answer(after, decided));
     if !due.is_empty() && states.try_send(due).is_err() {
         // Kept at the next occasion.
         tracing::debug!("states of long streams are due faster than they can be written");
     }
-    Commit::Durable { number: shipment.number, keys }
+    Commit::Durable { number, keys }
+}
+
+/// Answers the requests of a batch that is durable.
+async fn answer(after: LogPosition, decided: Vec<Decided>) {
+    let mut end = after;
+    for Decided { item, verdicts, events, .. } in decided {
+        end = end.advance(events.len());
+        let log_position = (!events.is_empty()).then_some(end);
+        let receipt = |outcome| Receipt { outcome, log_position, replayed: false };
+        item.answer(verdicts.into_iter().map(|verdict| verdict.result.map(receipt)));
+    }
 }

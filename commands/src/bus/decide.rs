@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use domain::{Code, Refusal, Timestamp};
 
+use super::call::Each;
 use super::item::{Ask, Item};
 use super::keys::linked_failed;
 use super::queue::overloaded;
@@ -19,14 +20,16 @@ pub(super) struct Verdict {
     pub(super) result: Result<Outcome, Failure>,
     /// Whether it is kept under the key.
     pub(super) remembered: bool,
+    /// How many events of the unit of work there were after it.
+    pub(super) end: usize,
 }
 
 impl Verdict {
     fn remembered(outcome: Outcome) -> Self {
-        Self { result: Ok(outcome), remembered: true }
+        Self { result: Ok(outcome), remembered: true, end: 0 }
     }
     fn passing(result: Result<Outcome, Failure>) -> Self {
-        Self { result, remembered: false }
+        Self { result, remembered: false, end: 0 }
     }
 }
 
@@ -38,15 +41,17 @@ pub(super) struct Decided {
     pub(super) verdicts: Vec<Verdict>,
     /// In their order; none if it is refused.
     pub(super) events: Vec<DecidedEvent>,
-    /// How many events there were after each request.
-    pub(super) ends: Vec<usize>,
     /// States that are due to be kept once it is durable.
     pub(super) states: Vec<StateToKeep>,
 }
 
 /// How a request's script ended.
 enum Ran {
-    Answered(Answer),
+    /// `end` is how many events there were then.
+    Answered {
+        answer: Answer,
+        end: usize,
+    },
     Halted(Halt),
     /// A defect: it panicked.
     Failed,
@@ -73,17 +78,17 @@ pub(super) fn decide(
     let Some(first) = item.asks.first() else { return Ok(without_events(item, |_| unreachable_verdict())) };
     let mut unit =
         Unit::begin(aggregates, &first.request.principal, now, batch).limited_to(settings.unit_events);
-    let (ran, ends) = run(&mut unit, &item.asks);
+    let ran = run(&mut unit, &item.asks);
     let needs = needs(&ran);
     if !needs.is_empty() {
         unit.abandon();
         return Err((item, needs));
     }
-    if ran.iter().all(|ran| matches!(ran, Ran::Answered(_))) {
+    if ran.iter().all(|ran| matches!(ran, Ran::Answered { .. })) {
         let events = unit.complete();
         let states = due_states(aggregates, &events, settings.snapshot_every);
         let verdicts = ran.into_iter().map(verdict_on).collect();
-        return Ok(Decided { item, verdicts, events, ends, states });
+        return Ok(Decided { item, verdicts, events, states });
     }
     unit.abandon();
     let alone = item.asks.len() == 1;
@@ -103,37 +108,29 @@ pub(super) fn decide(
 pub(super) fn probe(aggregates: &mut Aggregates, item: &Item, now: Timestamp, batch: u64) -> Vec<StreamName> {
     let Some(first) = item.asks.first() else { return Vec::new() };
     let mut unit = Unit::begin(aggregates, &first.request.principal, now, batch);
-    let (ran, _) = run(&mut unit, &item.asks);
+    let ran = run(&mut unit, &item.asks);
     unit.abandon();
     needs(&ran)
 }
 
-/// Runs the scripts of all requests one after the other, each on what those before it have made. Also says how many
-/// events there were after each.
-fn run<'a>(unit: &mut Unit<'a>, asks: &'a [Ask]) -> (Vec<Ran>, Vec<usize>) {
-    let mut ends = Vec::with_capacity(asks.len());
-    let ran = asks
-        .iter()
-        .map(|ask| {
-            let savepoint = unit.savepoint();
-            unit.act_as(&ask.request.principal);
-            let answer = catch_unwind(AssertUnwindSafe(|| use_cases::run(&ask.request.command, &mut *unit)));
-            let ran = match answer {
-                Ok(Ok(answer)) => Ran::Answered(answer),
-                Ok(Err(halt)) => Ran::Halted(halt),
-                Err(_) => {
-                    tracing::error!(correlation_id = %ask.request.correlation_id, "a use case panicked");
-                    Ran::Failed
-                }
-            };
-            if !matches!(ran, Ran::Answered(_)) {
-                unit.roll_back_to(savepoint);
+/// Runs the scripts of all requests one after the other, each on what those before it have made.
+fn run<'a>(unit: &mut Unit<'a>, asks: &'a [Ask]) -> Each<Ran> {
+    let run = |ask: &'a Ask| {
+        let savepoint = unit.savepoint();
+        unit.act_as(&ask.request.principal);
+        let answer = catch_unwind(AssertUnwindSafe(|| use_cases::run(&ask.request.command, &mut *unit)));
+        let ran = match answer {
+            Ok(Ok(answer)) => return Ran::Answered { answer, end: unit.event_count() },
+            Ok(Err(halt)) => Ran::Halted(halt),
+            Err(_) => {
+                tracing::error!(correlation_id = %ask.request.correlation_id, "a use case panicked");
+                Ran::Failed
             }
-            ends.push(unit.event_count());
-            ran
-        })
-        .collect();
-    (ran, ends)
+        };
+        unit.roll_back_to(savepoint);
+        ran
+    };
+    asks.iter().map(run).collect()
 }
 
 fn needs(ran: &[Ran]) -> Vec<StreamName> {
@@ -169,12 +166,12 @@ fn unreachable_verdict() -> Verdict {
 
 fn without_events(item: Item, verdict: impl FnMut(&Ask) -> Verdict) -> Decided {
     let verdicts: Vec<Verdict> = item.asks.iter().map(verdict).collect();
-    Decided { item, verdicts, events: Vec::new(), ends: Vec::new(), states: Vec::new() }
+    Decided { item, verdicts, events: Vec::new(), states: Vec::new() }
 }
 
 fn verdict_on(ran: Ran) -> Verdict {
     match ran {
-        Ran::Answered(answer) => Verdict::remembered(Outcome::Accepted(answer)),
+        Ran::Answered { answer, end } => Verdict { end, ..Verdict::remembered(Outcome::Accepted(answer)) },
         _ => unreachable_verdict(),
     }
 }

@@ -41,6 +41,9 @@ use crate::request::Failure;
 /// Units of work decided between two looks at what else has happened.
 const BURST: usize = 256;
 
+/// Trains taken in between two looks at what else has happened.
+const TRAINS_AT_ONCE: usize = 4_096;
+
 /// A batch with fewer units of work waits while another is in flight: commits follow each other, so a small one
 /// delays those behind it and gains nothing.
 const WORTH_OVERLAPPING: usize = 32;
@@ -62,13 +65,20 @@ pub(super) enum End {
 }
 
 /// The batch that is filling.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Filling {
     number: u64,
     now: Timestamp,
     decided: Vec<Decided>,
     events: usize,
     seconds: f64,
+}
+
+impl Filling {
+    fn new(number: u64) -> Self {
+        let decided = Vec::with_capacity(LEAST_FULL);
+        Self { number, now: Timestamp::default(), decided, events: 0, seconds: 0.0 }
+    }
 }
 
 /// The decider's channels to those who work beside it.
@@ -124,7 +134,7 @@ impl Decider {
         lease: &Lease,
     ) -> Self {
         // Batches are numbered on through all reigns of this process.
-        let filling = Filling { number: durable.load(Ordering::Acquire) + 1, ..Filling::default() };
+        let filling = Filling::new(durable.load(Ordering::Acquire) + 1);
         Self {
             recovery: Recovery::new(settings.batch_commands),
             cold: ColdStreams::new(pool.clone(), settings.loads, settings.patience),
@@ -151,6 +161,7 @@ impl Decider {
 
     /// Decides until the reign ends.
     pub(super) async fn run(&mut self, trains: &mut mpsc::UnboundedReceiver<Train>) -> End {
+        let mut received = Vec::new();
         loop {
             let paused = self.recovery.paused_until();
             let mut more = false;
@@ -200,15 +211,12 @@ impl Decider {
                         return End::Deposed;
                     }
                 },
-                train = trains.recv() => match train {
-                    Some(train) => {
-                        self.receive(train);
-                        while let Ok(train) = trains.try_recv() {
-                            self.receive(train);
-                        }
+                arrived = trains.recv_many(&mut received, TRAINS_AT_ONCE) => {
+                    if arrived == 0 {
+                        return End::Stopped;
                     }
-                    None => return End::Stopped,
-                },
+                    self.receive(&mut received);
+                }
                 () = tokio::time::sleep_until(paused.unwrap_or_else(Instant::now)), if paused.is_some() => {
                     self.recovery.resume();
                 }
@@ -218,14 +226,18 @@ impl Decider {
     }
 
     /// Takes requests in, or has their keys looked up first.
-    fn receive(&mut self, train: Train) {
-        let mut asks = train.iter().flat_map(|item| &item.asks);
-        if asks.any(|ask| self.known.may_hold(&ask.key)) {
-            self.keys.look_up_begins();
-            // If it is gone, its other channel says so.
-            let _ = self.channels.to_look_up.send(train);
-        } else {
-            self.admit(train);
+    fn receive(&mut self, trains: &mut Vec<Train>) {
+        let may_be_known = |train: &Train| train.asks().any(|ask| self.known.may_hold(&ask.key));
+        // One after the other, so that the processor waits for the memory of several at a time.
+        let known: Vec<bool> = trains.iter().map(may_be_known).collect();
+        for (train, may_be_known) in trains.drain(..).zip(known) {
+            if may_be_known {
+                self.keys.look_up_begins();
+                // If it is gone, its other channel says so.
+                let _ = self.channels.to_look_up.send(train);
+            } else {
+                self.admit(train);
+            }
         }
     }
 
@@ -236,9 +248,8 @@ impl Decider {
         self.keys.look_ups_ended(admission.asked, admission.seen_through);
     }
 
-    fn admit(&mut self, train: Train) {
-        let train: Train = train.into_iter().filter_map(|item| self.keys.admit(item)).collect();
-        if !train.is_empty() {
+    fn admit(&mut self, items: impl IntoIterator<Item = Item>) {
+        if let Some(train) = Train::of(items.into_iter().filter_map(|item| self.keys.admit(item))) {
             self.waiting += train.len();
             self.ready.push_back(train);
         }
@@ -247,10 +258,7 @@ impl Decider {
     /// Those who waited for another request with the same key.
     fn admit_again(&mut self, waiting: Vec<Item>) {
         for item in waiting {
-            if let Some(item) = self.keys.admit(item) {
-                self.waiting += 1;
-                self.ready.push_back(Train::from([item]));
-            }
+            self.admit([item]);
         }
     }
 
@@ -329,15 +337,14 @@ impl Decider {
         if self.recovery.is_under_way() {
             return self.recovery.next_item().map(|item| (item, Rest::OfRecovery));
         }
-        let mut train = self.ready.pop_front()?;
-        let item = train.pop_front()?;
+        let Train { first, rest } = self.ready.pop_front()?;
         self.waiting -= 1;
-        Some((item, Rest::Train(train)))
+        Some((first, Rest::OfTrain(rest)))
     }
 
     fn put_back(&mut self, rest: Rest) {
-        if let Rest::Train(train) = rest
-            && !train.is_empty()
+        if let Rest::OfTrain(rest) = rest
+            && let Some(train) = Train::of_rest(rest)
         {
             self.ready.push_front(train);
         }
@@ -377,7 +384,7 @@ impl Decider {
         if !self.is_due() {
             return false;
         }
-        let next = Filling { number: self.filling.number + 1, ..Filling::default() };
+        let next = Filling::new(self.filling.number + 1);
         let Filling { number, now, decided, seconds, .. } = std::mem::replace(&mut self.filling, next);
         metrics::histogram!("daybook_bus_batch_commands").record(decided.len() as f64);
         metrics::histogram!("daybook_bus_decide_seconds").record(seconds);
@@ -411,7 +418,7 @@ impl Decider {
 
 /// What follows a unit of work in its order.
 enum Rest {
-    Train(Train),
+    OfTrain(VecDeque<Item>),
     /// It is still where it was.
     OfRecovery,
 }

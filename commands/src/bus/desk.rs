@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::call::{Open, Tried};
-use super::item::{self, Ask, Asked, KeyId, Train};
+use super::call::{Each, Open, Tried};
+use super::item::{Ask, Asked, KeyId, Train};
 use super::queue::{Places, Queue, overloaded};
 use super::settings::{BusSettings, MAX_REQUESTS};
 use super::trace::Trace;
@@ -74,7 +74,7 @@ impl Desk {
     /// `waited` is how long they have been waiting already, here or at another node.
     pub(super) async fn decide(
         &self,
-        requests: Vec<Open>,
+        requests: Each<Open>,
         linked: bool,
         places: Places,
         waited: Duration,
@@ -84,7 +84,7 @@ impl Desk {
             return vec![Tried::NotLeading; requests.len()];
         }
         let mut asks = Vec::with_capacity(requests.len());
-        let mut waiting = Vec::with_capacity(requests.len());
+        let mut waiting = Each::with_capacity(requests.len());
         for Open { request, asked: Asked { hash, bytes } } in requests {
             let (answer, receiver) = oneshot::channel();
             waiting.push(receiver);
@@ -94,8 +94,8 @@ impl Desk {
         }
         let now = Utc::now();
         let arrived = TimeDelta::from_std(waited).ok().and_then(|waited| now.checked_sub_signed(waited));
-        let train = item::train(asks, linked, places, arrived.unwrap_or(now));
-        if !train.is_empty() && self.submitted.send(train).is_err() {
+        let train = Train::of_asks(asks, linked, places, arrived.unwrap_or(now));
+        if train.is_some_and(|train| self.submitted.send(train).is_err()) {
             tracing::error!("the bus has ended");
         }
         let mut tried = Vec::with_capacity(waiting.len());

@@ -1,8 +1,10 @@
 //! What travels through the bus: requests on their way to one decision.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
 
+use ahash::RandomState;
 use domain::Timestamp;
 use event_store::StoredOutcome;
 use sha2::{Digest, Sha256};
@@ -14,9 +16,15 @@ use crate::request::{Failure, Receipt, Request};
 
 /// An idempotency key with the principal it belongs to.
 ///
-/// A key has no NUL, so the last one separates the two and different pairs never meet.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct KeyId(Arc<str>);
+/// A key has no NUL, so the last one separates the two and different pairs never meet. Its hash is made once, by who asks:
+/// the decider has a key in its hands several times, and its text is in another processor's cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KeyId {
+    hash: u64,
+    text: Arc<str>,
+}
+
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl KeyId {
     pub(super) fn of(request: &Request) -> Self {
@@ -24,11 +32,23 @@ impl KeyId {
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.text.as_bytes()
     }
 
     pub(super) fn from_parts(principal: &str, key: &str) -> Self {
-        Self([principal, "\0", key].concat().into())
+        let text: Arc<str> = [principal, "\0", key].concat().into();
+        Self { hash: HASHER.hash_one(&text), text }
+    }
+
+    /// Of the whole, other in every process.
+    pub(super) fn hash_bits(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl Hash for KeyId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
     }
 }
 
@@ -129,21 +149,64 @@ impl Item {
     }
 }
 
-/// Units of work that are decided in their order.
-pub(super) type Train = VecDeque<Item>;
+/// Units of work that are decided in their order: at least one, and nearly always no other.
+#[derive(Debug)]
+pub(super) struct Train {
+    pub(super) first: Item,
+    pub(super) rest: VecDeque<Item>,
+}
 
-/// The requests as units of work: one each, or all as one.
-pub(super) fn train(asks: Vec<Ask>, linked: bool, mut places: Places, arrived: Timestamp) -> Train {
-    let item = |asks, places| Item { asks, arrived, poisoned: false, _places: places };
-    if asks.is_empty() {
-        return Train::new();
+impl Train {
+    /// `None` without units of work.
+    pub(super) fn of(items: impl IntoIterator<Item = Item>) -> Option<Self> {
+        let mut items = items.into_iter();
+        Some(Self { first: items.next()?, rest: items.collect() })
     }
-    if linked || asks.len() == 1 {
-        return Train::from([item(asks, places)]);
+
+    /// The requests as units of work: one each, or all as one.
+    pub(super) fn of_asks(
+        asks: Vec<Ask>,
+        linked: bool,
+        mut places: Places,
+        arrived: Timestamp,
+    ) -> Option<Self> {
+        let item = |asks, places| Item { asks, arrived, poisoned: false, _places: places };
+        if asks.is_empty() {
+            return None;
+        }
+        if linked || asks.len() == 1 {
+            return Self::of([item(asks, places)]);
+        }
+        let alone = |ask: Ask| {
+            let place = places.split(ask.bytes)?;
+            Some(item(vec![ask], place))
+        };
+        Self::of(asks.into_iter().filter_map(alone))
     }
-    let alone = |ask: Ask| {
-        let place = places.split(ask.bytes)?;
-        Some(item(vec![ask], place))
-    };
-    asks.into_iter().filter_map(alone).collect()
+
+    /// What is left of one whose first has gone; `None` without units of work.
+    pub(super) fn of_rest(mut rest: VecDeque<Item>) -> Option<Self> {
+        rest.pop_front().map(|first| Self { first, rest })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        1 + self.rest.len()
+    }
+
+    pub(super) fn asks(&self) -> impl Iterator<Item = &Ask> {
+        std::iter::once(&self.first).chain(&self.rest).flat_map(|item| &item.asks)
+    }
+
+    pub(super) fn asks_mut(&mut self) -> impl Iterator<Item = &mut Ask> {
+        std::iter::once(&mut self.first).chain(&mut self.rest).flat_map(|item| &mut item.asks)
+    }
+}
+
+impl IntoIterator for Train {
+    type Item = Item;
+    type IntoIter = std::iter::Chain<std::iter::Once<Item>, std::collections::vec_deque::IntoIter<Item>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        std::iter::once(self.first).chain(self.rest)
+    }
 }

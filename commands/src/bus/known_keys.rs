@@ -8,7 +8,6 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ahash::RandomState;
 use event_store::Keys;
 
 use super::backoff::Backoff;
@@ -34,7 +33,6 @@ struct Line([AtomicU64; 8]);
 pub(super) struct KnownKeys {
     /// Made when a key falls into them.
     blocks: Box<[OnceLock<Box<[Line]>>]>,
-    hasher: RandomState,
     /// Whether a key that is not in it is surely new.
     complete: AtomicBool,
 }
@@ -42,7 +40,7 @@ pub(super) struct KnownKeys {
 impl KnownKeys {
     pub(super) fn new() -> Self {
         let blocks = (0..BLOCKS).map(|_| OnceLock::new()).collect();
-        Self { blocks, hasher: RandomState::new(), complete: AtomicBool::new(false) }
+        Self { blocks, complete: AtomicBool::new(false) }
     }
 
     /// Whether the database may have something under the key.
@@ -50,7 +48,7 @@ impl KnownKeys {
         if !self.complete.load(Ordering::Acquire) {
             return true;
         }
-        let Places { block, line, bits } = self.places(key);
+        let Places { block, line, bits } = Places::of(key);
         self.blocks[block].get().is_some_and(|lines| {
             let Line(words) = &lines[line];
             bits.into_iter().all(|(word, bit)| words[word].load(Ordering::Acquire) & bit != 0)
@@ -59,7 +57,7 @@ impl KnownKeys {
 
     /// Says that the key is in the database, or about to be.
     pub(super) fn insert(&self, key: &KeyId) {
-        let Places { block, line, bits } = self.places(key);
+        let Places { block, line, bits } = Places::of(key);
         let lines =
             self.blocks[block].get_or_init(|| (0..LINES_PER_BLOCK).map(|_| Line::default()).collect());
         let Line(words) = &lines[line];
@@ -96,17 +94,6 @@ impl KnownKeys {
         }
         tracing::info!("there are too many idempotency keys to know them all; each is looked up");
     }
-
-    fn places(&self, key: &KeyId) -> Places {
-        let mut hash = self.hasher.hash_one(key) as usize;
-        let mut take = |choices: usize| {
-            let choice = hash % choices;
-            hash /= choices;
-            choice
-        };
-        let (block, line) = (take(BLOCKS), take(LINES_PER_BLOCK));
-        Places { block, line, bits: std::array::from_fn(|_| (take(8), 1 << take(64))) }
-    }
 }
 
 /// Where a key's bits are.
@@ -115,6 +102,19 @@ struct Places {
     line: usize,
     /// Each as a word of the line and a mask in it.
     bits: [(usize, u64); BITS_PER_KEY],
+}
+
+impl Places {
+    fn of(key: &KeyId) -> Self {
+        let mut hash = key.hash_bits() as usize;
+        let mut take = |choices: usize| {
+            let choice = hash % choices;
+            hash /= choices;
+            choice
+        };
+        let (block, line) = (take(BLOCKS), take(LINES_PER_BLOCK));
+        Self { block, line, bits: std::array::from_fn(|_| (take(8), 1 << take(64))) }
+    }
 }
 
 #[cfg(test)]
@@ -135,7 +135,7 @@ mod tests {
         let known = KnownKeys::new();
         known.complete.store(true, Ordering::Release);
         // As full as with 300,000 keys, but only a few of the blocks.
-        let in_few_blocks = |key: &KeyId| known.places(key).block < 4;
+        let in_few_blocks = |key: &KeyId| Places::of(key).block < 4;
         let mut keys = (0..).map(key).filter(in_few_blocks);
         let held: Vec<KeyId> = keys.by_ref().take(4 * 300_000 / BLOCKS).collect();
         held.iter().for_each(|key| known.insert(key));

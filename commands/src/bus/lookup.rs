@@ -76,8 +76,7 @@ async fn look_up(
     let asked = trains.len();
     let pairs: Vec<(String, String)> = trains
         .iter()
-        .flatten()
-        .flat_map(|item| &item.asks)
+        .flat_map(Train::asks)
         .filter(|ask| known.may_hold(&ask.key))
         .map(|ask| (ask.request.principal.name.to_string(), ask.request.idempotency_key.clone()))
         .collect();
@@ -87,7 +86,7 @@ async fn look_up(
         match keys.lookup(&pairs).await {
             Ok(found) => {
                 if !found.is_empty() {
-                    for ask in trains.iter_mut().flatten().flat_map(|item| &mut item.asks) {
+                    for ask in trains.iter_mut().flat_map(Train::asks_mut) {
                         let request = &ask.request;
                         let pair = (request.principal.name.to_string(), request.idempotency_key.clone());
                         // Twins in one group each get a copy.

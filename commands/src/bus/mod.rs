@@ -193,7 +193,7 @@ impl Bus {
     /// # Errors
     /// [`Failure`]; asking again with the same key settles what happened.
     pub async fn execute(&self, request: Request) -> Result<Receipt, Failure> {
-        self.execute_all(vec![request]).await.pop().unwrap_or(Err(Failure::Internal))
+        self.settle(Call::one(request)).await.pop().unwrap_or(Err(Failure::Internal))
     }
 
     /// Decides on each request on its own, in their order; answers when all are durable. At most [`MAX_REQUESTS`].
@@ -249,11 +249,12 @@ impl Bus {
     async fn settle(&self, mut call: Call) -> Vec<Reply> {
         let begun = Instant::now();
         let deadline = begun + self.shared.desk.patience();
+        let mut waited = Duration::ZERO;
         let mut losses = 0;
         let failure = loop {
             let open = call.open();
             // Nobody is told of the failure when nothing is open.
-            if open.is_empty() || losses >= MOST_LOSSES || Instant::now() >= deadline {
+            if open.is_empty() || losses >= MOST_LOSSES || begun + waited >= deadline {
                 break Failure::Unavailable;
             }
             if self.shared.alone && !*self.leads().borrow() {
@@ -265,15 +266,17 @@ impl Bus {
                 Err(failure) => break failure,
             };
             let way = match self.way_now() {
-                None => self.wait_for_way(deadline).await,
+                None => {
+                    let way = self.wait_for_way(deadline).await;
+                    waited = begun.elapsed();
+                    way
+                }
                 way => way,
             };
             let tried = match way {
                 None => break Failure::Unavailable,
-                Some(Way::Here) => {
-                    self.shared.desk.decide(open, call.linked, places, begun.elapsed(), deadline).await
-                }
-                Some(Way::There(link)) => link.ask(open, call.linked, begun.elapsed(), deadline).await,
+                Some(Way::Here) => self.shared.desk.decide(open, call.linked, places, waited, deadline).await,
+                Some(Way::There(link)) => link.ask(open, call.linked, waited, deadline).await,
             };
             let lost = tried.contains(&Tried::Lost);
             let settled = tried.iter().all(|tried| matches!(tried, Tried::Answered(_)));
@@ -286,6 +289,7 @@ impl Bus {
                 metrics::counter!("daybook_peer_retries_total").increment(1);
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
+            waited = begun.elapsed();
         };
         counted(call.end(&failure))
     }

@@ -53,11 +53,10 @@ fn write(
         }
     }
     let mut events = Vec::with_capacity(decided.events.len());
-    for (ask, end) in decided.item.asks.iter().zip(&decided.ends) {
-        let own = &decided.events[events.len()..*end];
-        if own.is_empty() {
+    for (ask, verdict) in decided.item.asks.iter().zip(&decided.verdicts) {
+        let Some(own) = decided.events.get(events.len()..verdict.end).filter(|own| !own.is_empty()) else {
             continue;
-        }
+        };
         let metadata: Arc<str> = json.of(&metadata(ask, decided.item.arrived, now, ids.next()))?.into();
         for decided in own {
             events.push(NewEvent {

@@ -215,13 +215,12 @@ impl Decider {
         let (now, number) = (self.filling.now, self.filling.number);
         let mut more = Vec::new();
         let parked = match rest {
-            Rest::Train(mut train) => {
-                for item in &train {
+            Rest::OfTrain(rest) => {
+                for item in &rest {
                     more.extend(probe(&mut self.aggregates, item, now, number));
                 }
-                self.waiting -= train.len();
-                train.push_front(item);
-                Parked::Train(train)
+                self.waiting -= rest.len();
+                Parked::Train(Train { first: item, rest })
             }
             Rest::OfRecovery => {
                 for item in self.recovery.park(item) {
@@ -278,11 +277,9 @@ impl Decider {
     /// A stream that the train needs cannot be loaded. Its first unit of work fails; the rest may not need the stream.
     fn fail_first(&mut self, ticket: u64, failure: &Failure) {
         match self.cold.waiting.remove(&ticket).map(|waiting| waiting.parked) {
-            Some(Parked::Train(mut train)) => {
-                if let Some(item) = train.pop_front() {
-                    self.give_up(item, failure);
-                }
-                if !train.is_empty() {
+            Some(Parked::Train(Train { first, rest })) => {
+                self.give_up(first, failure);
+                if let Some(train) = Train::of_rest(rest) {
                     self.begin_with(train);
                 }
             }

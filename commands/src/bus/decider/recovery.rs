@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Decider, End, Filling};
 use crate::bus::backoff::Backoff;
 use crate::bus::committer::{Commit, Shipment};
-use crate::bus::item::{Item, Train};
+use crate::bus::item::Item;
 use crate::request::Failure;
 
 /// Failures in a row that cannot be explained before the batch is given up.
@@ -25,7 +25,7 @@ const ASK_LIMIT: Duration = Duration::from_secs(2);
 /// What is still to be decided again, and how carefully.
 #[derive(Debug)]
 pub(super) struct Recovery {
-    train: Train,
+    items: VecDeque<Item>,
     parked: bool,
     /// The most units of work in a batch; less than usual while one that the database refuses is hunted.
     batch_limit: usize,
@@ -42,7 +42,7 @@ impl Recovery {
     pub(super) fn new(batch_limit: usize) -> Self {
         let batch_limit = batch_limit.max(1);
         Self {
-            train: VecDeque::new(),
+            items: VecDeque::new(),
             parked: false,
             batch_limit,
             usual_batch_limit: batch_limit,
@@ -65,19 +65,19 @@ impl Recovery {
     }
 
     pub(super) fn is_under_way(&self) -> bool {
-        !self.train.is_empty()
+        !self.items.is_empty()
     }
 
     /// The next unit of work to decide again, unless it waits for streams.
     pub(super) fn next_item(&mut self) -> Option<Item> {
-        if self.parked { None } else { self.train.pop_front() }
+        if self.parked { None } else { self.items.pop_front() }
     }
 
     /// The unit of work waits for streams. Gives those that follow it.
     pub(super) fn park(&mut self, item: Item) -> impl Iterator<Item = &Item> {
         self.parked = true;
-        self.train.push_front(item);
-        self.train.iter().skip(1)
+        self.items.push_front(item);
+        self.items.iter().skip(1)
     }
 
     pub(super) fn unpark(&mut self) {
@@ -139,9 +139,10 @@ impl Decider {
             }
             self.in_flight.pop_front();
         }
-        let next = Filling { number: self.filling.number + 1, ..Filling::default() };
+        let next = Filling::new(self.filling.number + 1);
         let behind = std::mem::replace(&mut self.filling, next).decided;
-        let mut undurable: Train = failed.into_iter().chain(behind).map(|decided| decided.item).collect();
+        let mut undurable: VecDeque<Item> =
+            failed.into_iter().chain(behind).map(|decided| decided.item).collect();
         match error {
             AppendError::Refused { command, .. } => {
                 let culprit = command.or_else(|| (culprits == 1).then_some(0));
@@ -177,8 +178,8 @@ impl Decider {
             }
         }
         // What of an earlier recovery was not decided yet comes after.
-        undurable.append(&mut self.recovery.train);
-        self.recovery.train = undurable;
+        undurable.append(&mut self.recovery.items);
+        self.recovery.items = undurable;
         None
     }
 
@@ -194,7 +195,7 @@ impl Decider {
     }
 
     /// The database refuses what the unit of work at `place` would write.
-    fn convict(&mut self, undurable: &mut Train, place: usize) {
+    fn convict(&mut self, undurable: &mut VecDeque<Item>, place: usize) {
         match undurable.get_mut(place) {
             // Even its refusal cannot be kept.
             Some(item) if item.poisoned => {
@@ -208,7 +209,7 @@ impl Decider {
     }
 
     /// Somebody else has written one of the keys. Answers what has an answer now and gives back the rest.
-    async fn look_up_again(&mut self, undurable: Train) -> Train {
+    async fn look_up_again(&mut self, undurable: VecDeque<Item>) -> VecDeque<Item> {
         let pairs: Vec<(String, String)> = undurable
             .iter()
             .flat_map(|item| &item.asks)
@@ -227,7 +228,7 @@ impl Decider {
             }
         };
         let mut pairs = pairs.iter();
-        let mut rest = Train::new();
+        let mut rest = VecDeque::new();
         for mut item in undurable {
             let mut any = false;
             for (ask, pair) in item.asks.iter_mut().zip(pairs.by_ref()) {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{CallAnswer, CallOut, Packer, Wire, messages, wire};
 use super::handshake::{HandshakeError, introduce};
 use super::{LEADER_SILENCE, PING_EVERY};
-use crate::bus::call::{Open, Tried};
+use crate::bus::call::{Each, Open, Tried};
 use crate::request::{Failure, Request};
 
 /// How long connecting may take.
@@ -103,7 +103,7 @@ impl Link {
     /// Asks the leader. What came of each request, in their order, at the latest at `deadline`.
     pub(in crate::bus) async fn ask(
         &self,
-        open: Vec<Open>,
+        open: Each<Open>,
         linked: bool,
         waited: Duration,
         deadline: Instant,
