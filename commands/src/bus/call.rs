@@ -13,7 +13,7 @@ use crate::request::{Failure, Outcome, Receipt, Request};
 /// What a request is answered with.
 pub(super) type Reply = Result<Receipt, Failure>;
 
-/// Something small of each request of a call. Nearly every call has one, and then it takes no allocation.
+/// Something of each request of a call. Nearly every call has one, and then it takes no allocation.
 pub(super) type Each<T> = SmallVec<[T; 1]>;
 
 /// What came of giving a request to a decider.

@@ -38,7 +38,7 @@ impl Verdict {
 pub(super) struct Decided {
     pub(super) item: Item,
     /// One a request.
-    pub(super) verdicts: Vec<Verdict>,
+    pub(super) verdicts: Each<Verdict>,
     /// In their order; none if it is refused.
     pub(super) events: Vec<DecidedEvent>,
     /// States that are due to be kept once it is durable.
@@ -165,7 +165,7 @@ fn unreachable_verdict() -> Verdict {
 }
 
 fn without_events(item: Item, verdict: impl FnMut(&Ask) -> Verdict) -> Decided {
-    let verdicts: Vec<Verdict> = item.asks.iter().map(verdict).collect();
+    let verdicts = item.asks.iter().map(verdict).collect();
     Decided { item, verdicts, events: Vec::new(), states: Vec::new() }
 }
 

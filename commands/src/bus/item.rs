@@ -8,6 +8,7 @@ use ahash::RandomState;
 use domain::Timestamp;
 use event_store::StoredOutcome;
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::queue::Places;
@@ -21,8 +22,11 @@ use crate::request::{Failure, Receipt, Request};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KeyId {
     hash: u64,
-    text: Arc<str>,
+    text: Arc<[u8]>,
 }
+
+/// Bytes that have room for the longest key and a usual name.
+const USUAL_KEY: usize = 192;
 
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
@@ -32,12 +36,15 @@ impl KeyId {
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        self.text.as_bytes()
+        &self.text
     }
 
     pub(super) fn from_parts(principal: &str, key: &str) -> Self {
-        let text: Arc<str> = [principal, "\0", key].concat().into();
-        Self { hash: HASHER.hash_one(&text), text }
+        let mut text = SmallVec::<[u8; USUAL_KEY]>::new();
+        for part in [principal, "\0", key] {
+            text.extend_from_slice(part.as_bytes());
+        }
+        Self { hash: HASHER.hash_one(text.as_slice()), text: Arc::from(text.as_slice()) }
     }
 
     /// Of the whole, other in every process.
