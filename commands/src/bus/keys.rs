@@ -204,11 +204,28 @@ mod tests {
     use super::*;
     use crate::request::Answer;
 
-    fn settle(table: &mut KeyTable, key: &str, batch: u64) {
+    fn settle_only(table: &mut KeyTable, key: &str, batch: u64) {
         let outcome = Outcome::Accepted(Answer::default());
         let remembered = Remembered { hash: [0; 32], outcome, log_position: None };
         table.settle(KeyId::from_parts("alice", key), Some(remembered), batch);
+    }
+
+    fn settle(table: &mut KeyTable, key: &str, batch: u64) {
+        settle_only(table, key, batch);
         table.committed(batch);
+    }
+
+    #[test]
+    fn a_committed_key_is_remembered_for_whoever_waits_until_its_batch_is_settled() {
+        let mut table = KeyTable::default();
+        settle_only(&mut table, "nobody waits", 1);
+        assert!(table.entries.is_empty());
+
+        table.waiting = 1;
+        settle_only(&mut table, "somebody waits", 2);
+        assert_eq!(table.entries.len(), 1, "a set that waits for another key may need this one, too");
+        table.committed(2);
+        assert!(table.entries.is_empty() && table.newest.is_empty());
     }
 
     #[test]
