@@ -152,7 +152,8 @@ async fn an_append_that_was_dropped_half_way_has_to_be_settled() {
         until(|| async {
             sqlx::query_scalar(
                 "SELECT NOT EXISTS (SELECT FROM pg_stat_activity \
-                 WHERE datname = current_database() AND wait_event_type = 'Lock')",
+                 WHERE datname = current_database() AND pid <> pg_backend_pid() \
+                 AND state = 'active' AND query LIKE '%log.advance_head%')",
             )
             .fetch_one(&database.superuser)
             .await
